@@ -1,0 +1,3 @@
+//! The games that come with Tablecast.
+
+pub mod liap_tui;
