@@ -25,6 +25,8 @@ pub trait Game: Clone + Debug + Send + Sync + Sized + 'static {
     const RULES_VERSION: u32;
     /// Whether [`Game::bot`] ever answers.
     const HAS_BOTS: bool = false;
+    /// How long a player's connection may be gone in a running game before a bot plays on, in milliseconds.
+    const GRACE_MS: u32 = 10_000;
 
     /// What whoever opens the table may choose. The default is what an empty request gets.
     type Setup: Clone + Debug + Default + Serialize + DeserializeOwned + Send + Sync;
@@ -83,6 +85,11 @@ pub trait Game: Clone + Debug + Send + Sync + Sized + 'static {
 
     /// What the passing of [`Game::deadline`] brings about. Called with `cx.now` at or after it.
     fn on_deadline(&self, _cx: &TurnContext) -> Vec<Self::Event> {
+        Vec::new()
+    }
+
+    /// What follows at once from a player's leaving a running game; a bot plays on in the seat.
+    fn on_player_left(&self, _seat: Seat, _cx: &TurnContext) -> Vec<Self::Event> {
         Vec::new()
     }
 

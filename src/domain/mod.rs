@@ -1,11 +1,24 @@
 //! Words and contracts: ids, the `Game` trait, a table's lifecycle. Pure: no clock, no dice, no I/O.
 #![warn(missing_docs)]
 
+mod commit;
 mod game;
 mod ids;
+mod lifecycle;
+mod table;
+mod view;
 
+pub use commit::{Cause, Commit, FollowUp, TableEvent};
 pub use game::{Decision, Dice, Game, Outcome, Rejection, TurnContext};
 pub use ids::{
     CommandId, IdError, Kind, PlayerId, Seat, StreamSeq, TableId, TableSeq, Timestamp, Viewer,
     WorkerId,
 };
+pub use lifecycle::{
+    Closing, Lifecycle, Opening, Seating, StartRule, Summary, SummarySeat, TableOptions,
+};
+pub use table::{
+    Decided, Identity, OpeningError, PresenceChange, Refused, SeatCommand, Status, Table,
+    TableCommand, TableRule,
+};
+pub use view::{Holder, LifecycleView, ResultView, SeatView, TableEventView, TableView};

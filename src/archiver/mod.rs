@@ -1,0 +1,1 @@
+//! Batches completed tables into object storage.

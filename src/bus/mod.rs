@@ -1,0 +1,286 @@
+//! The event log, requests between roles, and the list of tables: a trait each, on NATS and in memory.
+
+use std::fmt::Debug;
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+
+use crate::domain::{CommandId, StreamSeq, TableId, Timestamp, WorkerId};
+use crate::protocol::frame::LobbyEntry;
+use crate::protocol::subject::Address;
+
+/// What a role needs of the outside.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    /// The truth.
+    pub log: Arc<dyn EventLog>,
+    /// Requests and notices: at most once.
+    pub mail: Arc<dyn Mail>,
+    /// The list of tables: a convenience, not the truth.
+    pub lobby: Arc<dyn Lobby>,
+}
+
+/// The event log. Appends are acknowledged once stored as the deployment's durability class says.
+#[async_trait]
+pub trait EventLog: Debug + Send + Sync {
+    /// Over how many streams tables are spread.
+    fn shards(&self) -> NonZeroU16;
+
+    /// Appends one commit after the position its writer knows.
+    ///
+    /// Retries by itself while the result is unknown, with the same bytes, so that a commit is stored at
+    /// most once; comes back with [`AppendError::Unavailable`] only when that took too long.
+    async fn append(&self, append: Append) -> Result<StreamSeq, AppendError>;
+
+    /// All stored entries of a table at or after `from`, in order. Of an unknown table: none.
+    ///
+    /// May come from a replica that lags: a writer learns of what it missed when its append is refused.
+    async fn read(&self, table: TableId, from: StreamSeq) -> Result<Vec<Entry>, ReadError>;
+
+    /// Follows a table. Entries stored after this returns arrive in order, each at most once: a gap shows
+    /// as an [`Entry::previous`] that is not the last entry's position, and is read from the log.
+    async fn follow(&self, table: TableId) -> Result<BoxStream<'static, Entry>, ReadError>;
+
+    /// Writes a table's completion marker. A second one changes nothing and is no error.
+    async fn complete(&self, address: &Address, marker: Bytes) -> Result<(), AppendError>;
+
+    /// The completion markers of a shard at or after `from`, in order, then those to come.
+    ///
+    /// The stream ends with an error when the connection to the log is lost; the reader starts again
+    /// after the last marker it had.
+    async fn markers(
+        &self,
+        shard: u16,
+        from: StreamSeq,
+    ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError>;
+
+    /// Replaces all entries of a table by one tombstone that expires after `ttl`, if nothing was appended
+    /// after `after`.
+    async fn bury(
+        &self,
+        address: &Address,
+        after: StreamSeq,
+        tombstone: Bytes,
+        ttl: Duration,
+    ) -> Result<StreamSeq, AppendError>;
+
+    /// Keeps a copy of an entry that cannot be read, once, for the operator.
+    async fn set_aside(&self, shard: u16, entry: &Entry, reason: &str) -> Result<(), AppendError>;
+
+    /// When a shard's stream was created: tells two streams of one name apart.
+    async fn created_at(&self, shard: u16) -> Result<Timestamp, ReadError>;
+}
+
+/// One commit on its way into the log.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// Whose.
+    pub address: Address,
+    /// The position of the table's entry before this one; [`StreamSeq::ZERO`] for the first.
+    pub after: StreamSeq,
+    /// Unlike any other append's of any table: what tells "stored already" from "fenced".
+    pub id: String,
+    /// The event types, for operators.
+    pub types: String,
+    /// Who appends.
+    pub worker: WorkerId,
+    /// The command that the commit answers, for operators.
+    pub command: Option<CommandId>,
+    /// The envelope.
+    pub payload: Bytes,
+}
+
+/// One stored message of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Where the table's messages are.
+    pub address: Address,
+    /// Its position.
+    pub seq: StreamSeq,
+    /// The position of the entry before it on the same subject; [`StreamSeq::ZERO`] if none.
+    pub previous: StreamSeq,
+    /// The append's id, if it came with one.
+    pub id: Option<String>,
+    /// Commit or tombstone.
+    pub what: Stored,
+    /// When the log stored it.
+    pub stored_at: Timestamp,
+    /// The bytes.
+    pub payload: Bytes,
+}
+
+/// What a stored message claims to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// A commit, or something foreign on its subject.
+    Commit,
+    /// A completion marker.
+    Marker,
+    /// The table is in the archive.
+    Tombstone,
+}
+
+/// Why an append is not in the log.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Somebody else has appended to this table: whoever appended here has lost it.
+    #[error("table {table} has moved on: another worker owns it")]
+    Fenced {
+        /// Which.
+        table: TableId,
+    },
+    /// The stream is full, or the message too large for it.
+    #[error("the log refuses to store more for table {table}: {reason}")]
+    Refused {
+        /// Which.
+        table: TableId,
+        /// In the server's words.
+        reason: String,
+    },
+    /// No answer for too long. The append may be stored or not.
+    #[error("append to table {table} was not acknowledged")]
+    Unavailable {
+        /// Which.
+        table: TableId,
+    },
+}
+
+/// Why the log could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// No answer, or an answer that means "not now".
+    #[error("the event log cannot be read now: {reason}")]
+    Unavailable {
+        /// In the client's or the server's words.
+        reason: String,
+    },
+    /// The stream does not exist.
+    #[error("there is no stream {stream}: has it been provisioned?")]
+    NoStream {
+        /// Which.
+        stream: String,
+    },
+}
+
+/// Requests and notices between roles. At most once, and nothing is stored.
+#[async_trait]
+pub trait Mail: Debug + Send + Sync {
+    /// Asks whoever serves a subject.
+    async fn request(
+        &self,
+        subject: String,
+        payload: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, RequestError>;
+
+    /// Serves a subject, shared with everyone of the same group. Served from when this returns until the
+    /// stream is dropped.
+    async fn serve(
+        &self,
+        subject: String,
+        group: &'static str,
+    ) -> Result<BoxStream<'static, Request>, MailError>;
+
+    /// Tells whoever listens.
+    async fn notify(&self, subject: String, payload: Bytes) -> Result<(), MailError>;
+
+    /// Hears everything on a subject, wildcards included.
+    async fn listen(&self, subject: String) -> Result<BoxStream<'static, Bytes>, MailError>;
+}
+
+/// A request to be answered.
+#[derive(Debug)]
+pub struct Request {
+    /// What is asked.
+    pub payload: Bytes,
+    /// Where the answer goes.
+    pub reply: Reply,
+}
+
+/// Where one answer goes. Dropped unused, the asker times out.
+#[derive(Debug)]
+pub struct Reply(pub(crate) ReplyTo);
+
+/// The two kinds of bus.
+#[derive(Debug)]
+pub(crate) enum ReplyTo {
+    /// An inbox.
+    Nats {
+        /// The connection to answer on.
+        client: async_nats::Client,
+        /// The inbox; none if the asker wants no answer.
+        inbox: Option<async_nats::Subject>,
+    },
+    /// A waiting future.
+    Memory(tokio::sync::oneshot::Sender<Bytes>),
+}
+
+impl Reply {
+    /// Answers.
+    pub async fn send(self, payload: Bytes) {
+        match self.0 {
+            ReplyTo::Nats {
+                client,
+                inbox: Some(inbox),
+            } => {
+                // Fails only when the connection is closed for good; the asker's timeout covers it.
+                client.publish(inbox, payload).await.ok();
+            }
+            ReplyTo::Nats { inbox: None, .. } => {}
+            ReplyTo::Memory(sender) => {
+                sender.send(payload).ok();
+            }
+        }
+    }
+}
+
+/// Why a request has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Nobody serves the subject: the request was not seen.
+    #[error("nobody serves the subject")]
+    NoResponders,
+    /// No answer in time: the request may have been obeyed.
+    #[error("no answer in time")]
+    Timeout,
+    /// The connection is down.
+    #[error("the bus is not reachable")]
+    Unreachable,
+}
+
+/// Why a subject cannot be served, told or heard.
+#[derive(Debug, thiserror::Error)]
+#[error("the bus is not reachable: {reason}")]
+pub struct MailError {
+    /// In the client's words.
+    pub reason: String,
+}
+
+/// The list of open and running tables. May be a little behind the truth.
+#[async_trait]
+pub trait Lobby: Debug + Send + Sync {
+    /// Lists a table, or changes its line.
+    async fn put(&self, entry: &LobbyEntry) -> Result<(), MailError>;
+
+    /// Takes a table off the list.
+    async fn remove(&self, table: TableId) -> Result<(), MailError>;
+
+    /// The list as it is.
+    async fn list(&self) -> Result<Vec<LobbyEntry>, MailError>;
+
+    /// The list as it is, line by line, then its changes.
+    async fn watch(&self) -> Result<BoxStream<'static, LobbyChange>, MailError>;
+}
+
+/// A change of the list of tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LobbyChange {
+    /// A new or changed line.
+    Put(LobbyEntry),
+    /// A line less.
+    Removed(TableId),
+}

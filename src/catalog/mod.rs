@@ -1,0 +1,229 @@
+//! The games a binary knows, their types forgotten: what lets one worker and one gateway serve them all.
+
+mod referee;
+mod replica;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use referee::{Drafted, Referee};
+pub use replica::{FannedOut, Replica};
+
+use crate::domain::{
+    Cause, Commit, Game, Kind, Lifecycle, Opening, OpeningError, Table, TableEvent, TableId,
+    TableRule, TableSeq, TurnContext,
+};
+use crate::protocol::envelope::{DecodeError, Envelope, Message, VERSION};
+use crate::protocol::request::Refusal;
+
+/// The games a binary knows.
+#[derive(Clone, Default)]
+pub struct Catalog {
+    games: BTreeMap<Kind, Arc<dyn Rules>>,
+}
+
+impl fmt::Debug for Catalog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.games.keys()).finish()
+    }
+}
+
+impl Catalog {
+    /// No game yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// This game too.
+    ///
+    /// # Panics
+    /// If its kind is no subject token: a mistake in the program, seen at its first start.
+    #[must_use]
+    pub fn with<G: Game>(mut self) -> Self {
+        let kind: Kind = G::KIND.parse().expect("a game's KIND is one subject token");
+        self.games.insert(
+            kind.clone(),
+            Arc::new(RulesOf::<G> {
+                kind,
+                game: PhantomData,
+            }),
+        );
+        self
+    }
+
+    /// The game of this name.
+    pub fn get(&self, kind: &Kind) -> Option<&Arc<dyn Rules>> {
+        self.games.get(kind)
+    }
+
+    /// All names, in order.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.games.keys()
+    }
+}
+
+/// One game.
+pub trait Rules: Send + Sync {
+    /// Its name.
+    fn kind(&self) -> &Kind;
+
+    /// The version of its rules in this binary.
+    fn rules_version(&self) -> u32;
+
+    /// Whether it has bots.
+    fn has_bots(&self) -> bool;
+
+    /// By how many this setup is played.
+    ///
+    /// # Errors
+    /// What in the setup cannot be played.
+    fn seats(&self, setup: &serde_json::Value) -> Result<u8, Refusal>;
+
+    /// A new table and its first commit, not yet appended.
+    ///
+    /// # Errors
+    /// What in the opening cannot be played.
+    fn open(
+        &self,
+        table: TableId,
+        opening: Opening,
+        cause: Cause,
+        cx: &TurnContext,
+    ) -> Result<(Box<dyn Referee>, Drafted), Refusal>;
+
+    /// A worker's side of a table, from the payload of its first commit.
+    ///
+    /// # Errors
+    /// If that is no first commit of this game.
+    fn referee(&self, table: TableId, first: &[u8]) -> Result<Box<dyn Referee>, FoldError>;
+
+    /// A gateway's side of a table, from the payload of its first commit, and that commit for fanning out.
+    ///
+    /// # Errors
+    /// If that is no first commit of this game.
+    fn replica(
+        &self,
+        table: TableId,
+        first: &[u8],
+    ) -> Result<(Box<dyn Replica>, Arc<dyn FannedOut>), FoldError>;
+}
+
+/// Why a stored message is no commit of a table. It never will be: such a message is skipped and set aside.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    /// It does not decode.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// It decodes, but does not follow the commit before it.
+    #[error("commit {found} where {expected} was due")]
+    OutOfOrder {
+        /// The number it has.
+        found: u64,
+        /// The number it should have.
+        expected: u64,
+    },
+    /// The first commit opens no table.
+    #[error("the first commit does not open the table")]
+    NotOpened,
+    /// The first commit opens what this game cannot play.
+    #[error(transparent)]
+    Opening(#[from] OpeningError),
+}
+
+/// `G` without its type.
+struct RulesOf<G> {
+    kind: Kind,
+    game: PhantomData<fn() -> G>,
+}
+
+impl<G: Game> Rules for RulesOf<G> {
+    fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    fn rules_version(&self) -> u32 {
+        G::RULES_VERSION
+    }
+
+    fn has_bots(&self) -> bool {
+        G::HAS_BOTS
+    }
+
+    fn seats(&self, setup: &serde_json::Value) -> Result<u8, Refusal> {
+        let setup = serde_json::from_value(setup.clone())
+            .map_err(|error| refusal(&TableRule::BadOpening(format!("setup: {error}"))))?;
+        G::seats(&setup).map_err(|reason| refusal(&TableRule::BadOpening(reason)))
+    }
+
+    fn open(
+        &self,
+        table: TableId,
+        opening: Opening,
+        cause: Cause,
+        cx: &TurnContext,
+    ) -> Result<(Box<dyn Referee>, Drafted), Refusal> {
+        let commit = Table::<G>::open(opening.clone(), cause, cx).map_err(|rule| refusal(&rule))?;
+        let state = Table::<G>::new(&opening).expect("Table::open has checked the opening");
+        Ok(referee::of_draft(table, state, commit))
+    }
+
+    fn referee(&self, table: TableId, first: &[u8]) -> Result<Box<dyn Referee>, FoldError> {
+        let (state, _) = first_commit::<G>(table, first)?;
+        Ok(referee::of_state(table, state))
+    }
+
+    fn replica(
+        &self,
+        table: TableId,
+        first: &[u8],
+    ) -> Result<(Box<dyn Replica>, Arc<dyn FannedOut>), FoldError> {
+        let (state, commit) = first_commit::<G>(table, first)?;
+        Ok(replica::of_state(table, state, commit))
+    }
+}
+
+fn refusal(rule: &TableRule) -> Refusal {
+    Refusal::new(rule.code(), rule.to_string())
+}
+
+fn first_commit<G: Game>(
+    table: TableId,
+    payload: &[u8],
+) -> Result<(Table<G>, Commit<G::Event>), FoldError> {
+    let commit = decode::<G>(table, TableSeq::ZERO, payload)?;
+    let Some(TableEvent::Lifecycle(Lifecycle::Opened(opening))) = commit.events.first() else {
+        return Err(FoldError::NotOpened);
+    };
+    let mut state = Table::new(opening)?;
+    state.evolve(&commit);
+    Ok((state, commit))
+}
+
+/// The commit in `payload`, if it is the one after `last`.
+fn decode<G: Game>(
+    table: TableId,
+    last: TableSeq,
+    payload: &[u8],
+) -> Result<Commit<G::Event>, FoldError> {
+    let Envelope { commit, .. } = Envelope::<G::Event>::decode(payload, table)?;
+    if commit.seq != last.next() {
+        let (found, expected) = (commit.seq.get(), last.next().get());
+        return Err(FoldError::OutOfOrder { found, expected });
+    }
+    Ok(commit)
+}
+
+fn encode<G: Game>(table: TableId, commit: Commit<G::Event>) -> (Commit<G::Event>, Bytes) {
+    let envelope = Envelope {
+        v: VERSION,
+        table,
+        kind: Table::<G>::kind(),
+        commit,
+    };
+    let payload = envelope.encode();
+    (envelope.commit, payload)
+}

@@ -1,0 +1,169 @@
+//! A gateway's side of a table: commits are folded in, and shown to each audience as it may see them.
+
+use std::fmt::Debug;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use super::{FoldError, decode};
+use crate::domain::{
+    Commit, Game, Kind, PlayerId, Seat, Status, Table, TableEventView, TableId, TableSeq, Viewer,
+};
+use crate::protocol::frame::{CommitFrame, Format, SnapshotFrame};
+
+/// One table in a gateway's memory. Decides nothing.
+pub trait Replica: Debug + Send {
+    /// Folds in a commit that is in the log, and hands it back for fanning out.
+    ///
+    /// # Errors
+    /// If it is not this table's next commit.
+    fn fold(&mut self, payload: &[u8]) -> Result<Arc<dyn FannedOut>, FoldError>;
+
+    /// The number of the last commit folded in.
+    fn last_seq(&self) -> TableSeq;
+
+    /// Where the table is in its life.
+    fn status(&self) -> Status;
+
+    /// Which game.
+    fn kind(&self) -> Kind;
+
+    /// How many seats there are.
+    fn seats(&self) -> usize;
+
+    /// The seat that a player holds.
+    fn seat_of(&self, player: &PlayerId) -> Option<Seat>;
+
+    /// Everything this viewer may know, as a `snapshot` frame.
+    fn snapshot(&self, viewer: Viewer, format: Format) -> Bytes;
+}
+
+/// One commit on its way to viewers. Encoded once per audience and format, when first asked for.
+pub trait FannedOut: Debug + Send + Sync {
+    /// Its number.
+    fn seq(&self) -> TableSeq;
+
+    /// What this viewer may know of it, as a `commit` frame. Cheap after the first time.
+    fn frame(&self, viewer: Viewer, format: Format) -> Bytes;
+
+    /// Whether it changed who sits where, so that viewers' seats must be looked up again.
+    fn changes_seats(&self) -> bool;
+}
+
+#[derive(Debug)]
+struct ReplicaOf<G: Game> {
+    table: TableId,
+    state: Table<G>,
+}
+
+pub(super) fn of_state<G: Game>(
+    table: TableId,
+    state: Table<G>,
+    first: Commit<G::Event>,
+) -> (Box<dyn Replica>, Arc<dyn FannedOut>) {
+    let replica = ReplicaOf { table, state };
+    let first = replica.fanned_out(first);
+    (Box::new(replica), first)
+}
+
+impl<G: Game> ReplicaOf<G> {
+    fn fanned_out(&self, commit: Commit<G::Event>) -> Arc<dyn FannedOut> {
+        // Spectators first, then each seat.
+        let audiences = (self.state.filled().1 + 1) * Format::ALL.len();
+        let frames = (0..audiences).map(|_| OnceLock::new()).collect();
+        Arc::new(FannedOutOf::<G> {
+            table: self.table,
+            commit,
+            frames,
+        })
+    }
+}
+
+impl<G: Game> Replica for ReplicaOf<G> {
+    fn fold(&mut self, payload: &[u8]) -> Result<Arc<dyn FannedOut>, FoldError> {
+        let commit = decode::<G>(self.table, self.state.last_seq(), payload)?;
+        self.state.evolve(&commit);
+        Ok(self.fanned_out(commit))
+    }
+
+    fn last_seq(&self) -> TableSeq {
+        self.state.last_seq()
+    }
+
+    fn status(&self) -> Status {
+        self.state.status()
+    }
+
+    fn kind(&self) -> Kind {
+        Table::<G>::kind()
+    }
+
+    fn seats(&self) -> usize {
+        self.state.filled().1
+    }
+
+    fn seat_of(&self, player: &PlayerId) -> Option<Seat> {
+        self.state.seat_of(player)
+    }
+
+    fn snapshot(&self, viewer: Viewer, format: Format) -> Bytes {
+        let view = self.state.view(viewer);
+        format.encode(&SnapshotFrame {
+            table: self.table,
+            seq: self.state.last_seq(),
+            view,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct FannedOutOf<G: Game> {
+    table: TableId,
+    commit: Commit<G::Event>,
+    frames: Box<[OnceLock<Bytes>]>,
+}
+
+impl<G: Game> FannedOut for FannedOutOf<G> {
+    fn seq(&self) -> TableSeq {
+        self.commit.seq
+    }
+
+    fn frame(&self, viewer: Viewer, format: Format) -> Bytes {
+        let audience = viewer.seat().map_or(0, |seat| seat.index() + 1);
+        let encode = || {
+            let events: Vec<TableEventView<G::EventView>> = self
+                .commit
+                .events
+                .iter()
+                .filter_map(|event| event.view::<G>(viewer))
+                .collect();
+            let (seq, at) = (self.commit.seq, self.commit.at);
+            format.encode(&CommitFrame {
+                table: self.table,
+                seq,
+                at,
+                events,
+            })
+        };
+        match self
+            .frames
+            .get(audience * Format::ALL.len() + format.index())
+        {
+            Some(frame) => frame.get_or_init(encode).clone(),
+            // A seat the table does not have: nobody's, so nothing to keep.
+            None => encode(),
+        }
+    }
+
+    fn changes_seats(&self) -> bool {
+        use crate::domain::{Lifecycle as L, TableEvent as E};
+        self.commit.events.iter().any(|event| {
+            matches!(
+                event,
+                E::Lifecycle(
+                    L::Opened(_) | L::SeatTaken { .. } | L::SeatFreed { .. } | L::BotSeated { .. }
+                )
+            )
+        })
+    }
+}

@@ -1,0 +1,81 @@
+//! Folding commits into a table. Cannot fail: what is in the log has happened.
+
+use super::super::{Cause, Commit, Game, Lifecycle, Seating, TableEvent, Timestamp};
+use super::seats::{Presence, SeatState};
+use super::{RECENT_PER_SEAT, Status, Table};
+
+impl<G: Game> Table<G> {
+    /// Applies one commit. The caller has checked that it is the one after [`Table::last_seq`].
+    pub fn evolve(&mut self, commit: &Commit<G::Event>) {
+        for event in &commit.events {
+            self.evolve_event(event, commit.at);
+        }
+        self.last_seq = commit.seq;
+        if let Cause::Command { player, id } = &commit.cause {
+            self.recent
+                .push_back((player.clone(), id.clone(), commit.seq));
+            while self.recent.len() > RECENT_PER_SEAT * self.seats.len() {
+                self.recent.pop_front();
+            }
+        }
+    }
+
+    pub(super) fn evolve_event(&mut self, event: &TableEvent<G::Event>, at: Timestamp) {
+        match event {
+            TableEvent::Lifecycle(event) => self.evolve_lifecycle(event, at),
+            TableEvent::Game(event) => {
+                self.game.evolve(event);
+                self.moved_at = at;
+            }
+        }
+    }
+
+    fn evolve_lifecycle(&mut self, event: &Lifecycle, at: Timestamp) {
+        match event {
+            // `Table::new` has taken it in.
+            Lifecycle::Opened(_) => {}
+            Lifecycle::Claimed { worker } => self.owner = Some(worker.clone()),
+            Lifecycle::SeatTaken { seat, player, name } => {
+                let seating = Seating::Human {
+                    player: player.clone(),
+                    name: name.clone(),
+                };
+                *self.seat_mut(*seat) = SeatState::new(&seating);
+            }
+            Lifecycle::SeatFreed { seat } => *self.seat_mut(*seat) = SeatState::new(&Seating::Open),
+            Lifecycle::BotSeated { seat } => *self.seat_mut(*seat) = SeatState::new(&Seating::Bot),
+            Lifecycle::Started => {
+                self.status = Status::Running;
+                self.started_at = Some(at);
+                self.moved_at = at;
+            }
+            Lifecycle::PlayerAway { seat, until } => {
+                self.seat_mut(*seat).presence = Presence::Away { until: *until };
+            }
+            Lifecycle::PlayerBack { seat } | Lifecycle::SeatReturned { seat } => {
+                self.seat_mut(*seat).presence = Presence::Here;
+            }
+            Lifecycle::SeatTakenByBot { seat } => self.seat_mut(*seat).presence = Presence::Left,
+            Lifecycle::HostChanged { to } => self.host = Some(*to),
+            Lifecycle::Completed(summary) => {
+                self.status = Status::Ended;
+                self.summary = Some(summary.clone());
+            }
+        }
+        self.note_desertion(at);
+    }
+
+    /// A running table that had players and has none left is deserted, from the moment the last one went.
+    fn note_desertion(&mut self, at: Timestamp) {
+        let had_players = self.seats.iter().any(SeatState::is_human);
+        let has_players = self
+            .seats
+            .iter()
+            .any(|seat| seat.is_human() && seat.presence != Presence::Left);
+        if self.status != Status::Running || !had_players || has_players {
+            self.deserted_at = None;
+        } else if self.deserted_at.is_none() {
+            self.deserted_at = Some(at);
+        }
+    }
+}

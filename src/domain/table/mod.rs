@@ -1,0 +1,169 @@
+//! One table: the game and everything all games share. Folded from commits; asked for decisions.
+
+mod clock;
+mod command;
+mod decide;
+mod draft;
+mod evolve;
+mod seats;
+
+use std::collections::VecDeque;
+
+use serde::Serialize;
+
+pub use clock::PresenceChange;
+pub use command::{Refused, SeatCommand, TableCommand, TableRule};
+pub use decide::{Decided, Identity};
+use seats::SeatState;
+
+use super::{
+    CommandId, Game, Kind, Opening, PlayerId, Seat, Summary, TableOptions, TableSeq, Timestamp,
+    WorkerId,
+};
+
+/// How many accepted commands a table remembers for each seat, so that one sent again is recognised.
+const RECENT_PER_SEAT: usize = 32;
+
+/// A table's state: what its commits add up to. Everything secret is in here.
+#[derive(Clone, Debug)]
+pub struct Table<G: Game> {
+    game: G,
+    rules: u32,
+    options: TableOptions,
+    seats: Vec<SeatState>,
+    host: Option<Seat>,
+    status: Status,
+    summary: Option<Summary>,
+    started_at: Option<Timestamp>,
+    /// When the game last moved: what a limit on thinking counts from.
+    moved_at: Timestamp,
+    /// When the last human left a running game.
+    deserted_at: Option<Timestamp>,
+    owner: Option<WorkerId>,
+    last_seq: TableSeq,
+    recent: VecDeque<(PlayerId, CommandId, TableSeq)>,
+}
+
+/// Where a table is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Seats are being filled.
+    Waiting,
+    /// The game is being played.
+    Running,
+    /// Nothing more will happen.
+    Ended,
+}
+
+/// Why an opening cannot be folded.
+#[derive(Debug, thiserror::Error)]
+pub enum OpeningError {
+    /// The commit was written by rules of another name.
+    #[error("the table plays {found}, these are the rules of {expected}")]
+    OtherKind {
+        /// What the commit says.
+        found: Kind,
+        /// What this binary was asked to play.
+        expected: &'static str,
+    },
+    /// The setup does not decode.
+    #[error("the setup of a {kind} table does not decode")]
+    Setup {
+        /// Which game.
+        kind: &'static str,
+        /// What serde says.
+        source: serde_json::Error,
+    },
+}
+
+impl<G: Game> Table<G> {
+    /// The table before its first commit has been folded.
+    ///
+    /// # Errors
+    /// If the opening is of another game, or its setup does not decode.
+    pub fn new(opening: &Opening) -> Result<Self, OpeningError> {
+        if opening.kind.as_str() != G::KIND {
+            let found = opening.kind.clone();
+            return Err(OpeningError::OtherKind {
+                found,
+                expected: G::KIND,
+            });
+        }
+        let setup = serde_json::from_value(opening.setup.clone()).map_err(|source| {
+            OpeningError::Setup {
+                kind: G::KIND,
+                source,
+            }
+        })?;
+        Ok(Self {
+            game: G::new(setup),
+            rules: opening.rules,
+            options: opening.options,
+            seats: opening.seats.iter().map(SeatState::new).collect(),
+            host: opening.host,
+            status: Status::Waiting,
+            summary: None,
+            started_at: None,
+            moved_at: Timestamp::default(),
+            deserted_at: None,
+            owner: None,
+            last_seq: TableSeq::ZERO,
+            recent: VecDeque::new(),
+        })
+    }
+
+    /// The number of the last commit folded in.
+    pub fn last_seq(&self) -> TableSeq {
+        self.last_seq
+    }
+
+    /// The version of the rules that the opening pinned.
+    pub fn rules(&self) -> u32 {
+        self.rules
+    }
+
+    /// Where the table is in its life.
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// How the table ended, once it has.
+    pub fn summary(&self) -> Option<&Summary> {
+        self.summary.as_ref()
+    }
+
+    /// Which worker owns it, as far as the log says. Nothing: the one that opened it.
+    pub fn owner(&self) -> Option<&WorkerId> {
+        self.owner.as_ref()
+    }
+
+    /// What the table does besides the rules.
+    pub fn options(&self) -> &TableOptions {
+        &self.options
+    }
+
+    /// Who may start the game and change seats.
+    pub fn host(&self) -> Option<Seat> {
+        self.host
+    }
+
+    /// When play began, if it has.
+    pub fn started_at(&self) -> Option<Timestamp> {
+        self.started_at
+    }
+
+    /// The game's own state.
+    pub(super) fn game(&self) -> &G {
+        &self.game
+    }
+
+    /// The commit that answered this command, if it is one of the recent ones.
+    pub fn verdict_on(&self, player: &PlayerId, id: &CommandId) -> Option<TableSeq> {
+        self.recent
+            .iter()
+            .rev()
+            .find(|(p, i, _)| p == player && i == id)
+            .map(|(_, _, seq)| *seq)
+    }
+}

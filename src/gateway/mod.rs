@@ -1,0 +1,1 @@
+//! Follows tables and fans out to viewers.

@@ -1,0 +1,152 @@
+//! The messages that the event log stores: commits, completion markers, tombstones.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Commit, Kind, StreamSeq, Summary, TableId, TableSeq, Timestamp};
+
+/// The version of every message below. A reader refuses a higher one, and still reads all lower ones.
+pub const VERSION: u8 = 1;
+
+/// `Content-Type` of every payload on the bus.
+pub const CONTENT_TYPE: &str = "application/msgpack";
+
+/// Header names beside those of NATS.
+pub mod header {
+    /// What a message holds, for people: the event types of a commit, `table.done` or `table.archived`.
+    pub const TYPE: &str = "Tc-Type";
+    /// Which worker wrote it.
+    pub const WORKER: &str = "Tc-Worker";
+    /// The client's id of the command that a commit answers.
+    pub const COMMAND: &str = "Tc-Command";
+}
+
+/// `Tc-Type` of a completion marker.
+pub const TYPE_DONE: &str = "table.done";
+/// `Tc-Type` of a tombstone.
+pub const TYPE_ARCHIVED: &str = "table.archived";
+
+/// Why a stored message cannot be read. It will not become readable: such a message is poison.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Not MessagePack, or not of the expected shape.
+    #[error("the message is not what its subject promises")]
+    Malformed(#[from] rmp_serde::decode::Error),
+    /// Written by something newer.
+    #[error("the message has version {found}, this binary reads up to {VERSION}")]
+    Version {
+        /// What the message says.
+        found: u8,
+    },
+    /// On the subject of another table.
+    #[error("the message belongs to table {found}")]
+    OtherTable {
+        /// What the message says.
+        found: TableId,
+    },
+}
+
+/// One message on `tc.evt`: a commit and where it belongs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Envelope<E> {
+    /// [`VERSION`].
+    pub v: u8,
+    /// Whose.
+    pub table: TableId,
+    /// Which rules.
+    pub kind: Kind,
+    /// What happened.
+    pub commit: Commit<E>,
+}
+
+/// One message on `tc.done`: this table has ended and waits for the archiver.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Marker {
+    /// [`VERSION`].
+    pub v: u8,
+    /// Whose.
+    pub table: TableId,
+    /// Which rules.
+    pub kind: Kind,
+    /// Version of the rules.
+    pub rules: u32,
+    /// Number of the last commit, which is how many there are.
+    pub last_seq: TableSeq,
+    /// The log's position of the last commit: what the tombstone follows.
+    pub last: StreamSeq,
+    /// How it ended.
+    pub summary: Summary,
+}
+
+/// What replaces a table's commits on `tc.evt` once they are in the archive. Expires by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// [`VERSION`].
+    pub v: u8,
+    /// Whose.
+    pub table: TableId,
+    /// Which rules.
+    pub kind: Kind,
+    /// Number of the last commit.
+    pub last_seq: TableSeq,
+    /// The object that holds the table now.
+    pub object: String,
+    /// When it was written.
+    pub at: Timestamp,
+}
+
+/// Any of the messages above.
+pub trait Message: Serialize + DeserializeOwned {
+    /// The table that the message says it belongs to.
+    fn table(&self) -> TableId;
+
+    /// As MessagePack with named fields.
+    fn encode(&self) -> Bytes {
+        let bytes = rmp_serde::to_vec_named(self);
+        bytes
+            .expect("our own messages have no shape that MessagePack lacks")
+            .into()
+    }
+
+    /// Reads a message that was found on a subject of `table`.
+    ///
+    /// # Errors
+    /// If it is poison.
+    fn decode(payload: &[u8], table: TableId) -> Result<Self, DecodeError> {
+        #[derive(Deserialize)]
+        struct Head {
+            v: u8,
+        }
+        // The version first: what is newer need not have the shape we know.
+        let Head { v } = rmp_serde::from_slice(payload)?;
+        if v > VERSION {
+            return Err(DecodeError::Version { found: v });
+        }
+        let message: Self = rmp_serde::from_slice(payload)?;
+        if message.table() != table {
+            return Err(DecodeError::OtherTable {
+                found: message.table(),
+            });
+        }
+        Ok(message)
+    }
+}
+
+impl<E: Serialize + DeserializeOwned> Message for Envelope<E> {
+    fn table(&self) -> TableId {
+        self.table
+    }
+}
+
+impl Message for Marker {
+    fn table(&self) -> TableId {
+        self.table
+    }
+}
+
+impl Message for Tombstone {
+    fn table(&self) -> TableId {
+        self.table
+    }
+}

@@ -1,0 +1,7 @@
+//! What crosses a process: bus messages and their subjects, WebSocket frames, close codes. Bytes in, values out.
+
+pub mod close;
+pub mod envelope;
+pub mod frame;
+pub mod request;
+pub mod subject;

@@ -1,0 +1,156 @@
+//! Requests and notices between roles, on core NATS: MessagePack with named fields and a version.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    CommandId, Identity, PlayerId, PresenceChange, Seating, TableId, TableOptions, TableSeq,
+    WorkerId,
+};
+
+/// `tc.open.<kind>`: open a table. Answered with a [`Verdict`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpenRequest {
+    /// The new table's id, chosen by whoever asks, so that asking again opens nothing new.
+    pub table: TableId,
+    /// Who opens it.
+    pub by: Identity,
+    /// The client's id of the command.
+    pub id: CommandId,
+    /// The game's own setup, as an object.
+    pub setup: serde_json::Value,
+    /// What the table does besides the rules.
+    pub options: TableOptions,
+    /// Who sits where at first.
+    pub seats: Vec<Seating>,
+    /// The host's seat; none for a table of the house.
+    pub host: Option<crate::domain::Seat>,
+}
+
+/// `tc.cmd.<table>`: a player's command. Answered with a [`Verdict`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CommandRequest {
+    /// Who sends it, as the gateway has checked.
+    pub by: Identity,
+    /// The client's id of the command.
+    pub id: CommandId,
+    /// The command, as an object with a `type`.
+    pub command: serde_json::Value,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Verdict {
+    /// It is in the log.
+    Accepted {
+        /// The commit that holds it; of a command that changed nothing, the last one before it.
+        seq: TableSeq,
+    },
+    /// It is not in the log and never will be.
+    Rejected(Refusal),
+}
+
+/// Why a command was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// A stable name for programs, in snake case.
+    pub code: String,
+    /// The rule, for people.
+    pub message: String,
+    /// When it is worth sending again; nothing if never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Refusal {
+    /// A refusal that will be the same next time.
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            retry_after_ms: None,
+        }
+    }
+
+    /// A refusal that may pass.
+    #[must_use]
+    pub fn retry_after_ms(self, millis: u64) -> Self {
+        Self {
+            retry_after_ms: Some(millis),
+            ..self
+        }
+    }
+}
+
+/// `tc.adopt.<kind>`: nobody owns this table, take it. Answered with an [`Adoption`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptRequest {
+    /// Which.
+    pub table: TableId,
+}
+
+/// What became of an adoption.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Adoption {
+    /// The table has an owner that listens on `tc.cmd`.
+    Owned {
+        /// Who.
+        worker: WorkerId,
+    },
+    /// This worker did not take it.
+    Declined(Refusal),
+}
+
+/// `tc.seat.<table>`: a player's first connection came to a gateway, or its last one went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresenceNotice {
+    /// Who.
+    pub player: PlayerId,
+    /// At which gateway: a player may be at two.
+    pub gateway: String,
+    /// Came or went.
+    pub change: PresenceChange,
+}
+
+/// `tc.beat.<worker>`: a worker is alive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Who.
+    pub worker: WorkerId,
+    /// How many tables it owns.
+    pub tables: u32,
+    /// The last beat of a clean stop.
+    pub goodbye: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versioned<T> {
+    v: u8,
+    body: T,
+}
+
+/// Any of the messages above, as bytes.
+pub fn encode<T: Serialize>(body: &T) -> Bytes {
+    let bytes = rmp_serde::to_vec_named(&Versioned {
+        v: super::envelope::VERSION,
+        body,
+    });
+    bytes
+        .expect("our own messages have no shape that MessagePack lacks")
+        .into()
+}
+
+/// Reads one of the messages above.
+///
+/// # Errors
+/// If the bytes are not that message, or of a version this binary does not know.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, super::envelope::DecodeError> {
+    let Versioned { v, body } = rmp_serde::from_slice::<Versioned<T>>(bytes)?;
+    if v > super::envelope::VERSION {
+        return Err(super::envelope::DecodeError::Version { found: v });
+    }
+    Ok(body)
+}

@@ -1,0 +1,1 @@
+//! Owns tables: decides, appends, evolves, replies.
