@@ -83,6 +83,9 @@ pub trait Rules: Send + Sync {
     /// What in the setup cannot be played.
     fn seats(&self, setup: &serde_json::Value) -> Result<u8, Refusal>;
 
+    /// A setup whose display pauses are scaled: 1 as the rules have them, 0 none.
+    fn paced_setup(&self, pace: f64) -> serde_json::Value;
+
     /// A new table and its first commit, not yet appended.
     ///
     /// # Errors
@@ -157,6 +160,10 @@ impl<G: Game> Rules for RulesOf<G> {
         let setup = serde_json::from_value(setup.clone())
             .map_err(|error| refusal(&TableRule::BadOpening(format!("setup: {error}"))))?;
         G::seats(&setup).map_err(|reason| refusal(&TableRule::BadOpening(reason)))
+    }
+
+    fn paced_setup(&self, pace: f64) -> serde_json::Value {
+        serde_json::to_value(G::paced(pace)).expect("setups are plain data")
     }
 
     fn open(

@@ -18,7 +18,7 @@ use crate::protocol::request::Refusal;
 ///
 /// A drafted commit changes nothing until [`Referee::confirm`] says that the log has it; a table has at
 /// most one draft at a time.
-pub trait Referee: Debug + Send {
+pub trait Referee: Debug + Send + Sync {
     /// Drafts the answer to a player's command; nothing if it is accepted and changes nothing.
     ///
     /// # Errors

@@ -49,6 +49,11 @@ pub trait Game: Clone + Debug + Send + Sync + Sized + 'static {
     /// A sentence for whoever opens the table.
     fn seats(setup: &Self::Setup) -> Result<u8, String>;
 
+    /// The setup of a table that nobody chose one for, its display pauses scaled: 1 as the rules have them, 0 none.
+    fn paced(_pace: f64) -> Self::Setup {
+        Self::Setup::default()
+    }
+
     /// The state before the first event.
     fn new(setup: Self::Setup) -> Self;
 

@@ -1,3 +1,6 @@
-//! What every role needs of its process: the clock, shutdown, telemetry, an admin endpoint.
+//! What every role needs of its process: the clock, chance, shutdown, telemetry.
 
 pub mod clock;
+pub mod entropy;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,0 +1,48 @@
+//! What must follow a table's last commit.
+
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::tables::Worker;
+use crate::catalog::Referee;
+use crate::domain::StreamSeq;
+use crate::protocol::envelope::{Marker, Message, VERSION};
+use crate::protocol::subject::Address;
+
+/// The longest wait between two tries.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// Writes the completion marker, however long the log takes. A second marker changes nothing, so whoever
+/// owns the table after a crash does this again.
+pub(super) async fn complete(
+    worker: &Worker,
+    address: &Address,
+    referee: &dyn Referee,
+    last: StreamSeq,
+) {
+    let Some(summary) = referee.summary() else {
+        return;
+    };
+    let marker = Marker {
+        v: VERSION,
+        table: address.table,
+        kind: address.kind.clone(),
+        rules: referee.rules(),
+        last_seq: referee.last_seq(),
+        last,
+        summary: summary.clone(),
+    }
+    .encode();
+    let mut backoff = Duration::from_millis(100);
+    while let Err(error) = worker.bus.log.complete(address, marker.clone()).await {
+        let table = address.table;
+        warn!(table.id = %table, %error, "the marker of table {table} is not written yet");
+        tokio::select! {
+            () = tokio::time::sleep(backoff) => {}
+            // Whoever adopts the table writes it.
+            () = worker.stop.cancelled() => return,
+        }
+        backoff = (backoff * 2).min(BACKOFF_MAX);
+    }
+}

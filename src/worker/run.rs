@@ -1,0 +1,118 @@
+//! The worker role: takes tables that are opened or left, and says that it is alive.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::WorkerConfig;
+use super::adoption::{adopt, open};
+use super::tables::Worker;
+use crate::bus::{Bus, MailError, Request};
+use crate::catalog::Catalog;
+use crate::domain::Kind;
+use crate::protocol::request::{Beat, encode};
+use crate::protocol::subject;
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
+
+/// Why a worker stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// It cannot listen for work.
+    #[error("this worker cannot listen for work")]
+    Mail(#[from] MailError),
+}
+
+/// How many tables may be opened or adopted at the same time: each reads the log and appends.
+const TAKING_AT_ONCE: usize = 64;
+
+/// Runs until `stop` is cancelled, then until every append that is under way has been answered.
+///
+/// # Errors
+/// If the bus is closed for good.
+pub async fn run(
+    config: WorkerConfig,
+    bus: Bus,
+    catalog: Catalog,
+    time: (Clock, Entropy),
+    stop: CancellationToken,
+) -> Result<(), WorkerError> {
+    let worker = Worker::new(config, bus, catalog, time, stop);
+    let kinds: Vec<Kind> = worker.catalog.kinds().cloned().collect();
+    info!(worker.id = %worker.id, ?kinds, "worker {} takes tables", worker.id);
+    let lobby_stop = CancellationToken::new();
+    let lobby = {
+        let (worker, stop) = (worker.clone(), lobby_stop.clone());
+        async move { worker.lobby.write_to(&*worker.bus.lobby, stop).await }
+    };
+    let work = async {
+        let takers = kinds.iter().map(|kind| take_tables(&worker, kind));
+        let taken = futures_util::future::try_join_all(takers);
+        let result = tokio::select! {
+            result = taken => result.map(|_| ()),
+            () = beat(&worker) => Ok(()),
+        };
+        worker.actors.close();
+        worker.actors.wait().await;
+        say(&worker, true).await;
+        info!(worker.id = %worker.id, "worker {} has stopped", worker.id);
+        lobby_stop.cancel();
+        result
+    };
+    let (result, ()) = tokio::join!(work, lobby);
+    result
+}
+
+/// Opens and adopts tables of one kind, until stopped.
+async fn take_tables(worker: &Worker, kind: &Kind) -> Result<(), WorkerError> {
+    let mail = &worker.bus.mail;
+    let opens = mail.serve(subject::open(kind), subject::WORKERS).await?;
+    let adoptions = mail.serve(subject::adopt(kind), subject::WORKERS).await?;
+    let serve_open = |request: Request| async move {
+        let verdict = open(worker, kind, &request.payload).await;
+        request.reply.send(encode(&verdict)).await;
+    };
+    let serve_adopt = |request: Request| async move {
+        let adoption = adopt(worker, kind, &request.payload).await;
+        request.reply.send(encode(&adoption)).await;
+    };
+    let opens = opens.take_until(worker.stop.cancelled());
+    let adoptions = adoptions.take_until(worker.stop.cancelled());
+    tokio::join!(
+        opens.for_each_concurrent(TAKING_AT_ONCE, serve_open),
+        adoptions.for_each_concurrent(TAKING_AT_ONCE, serve_adopt),
+    );
+    Ok(())
+}
+
+/// Says that this worker is alive, until stopped.
+async fn beat(worker: &Worker) {
+    let mut beats =
+        tokio::time::interval(worker.config.beat_interval.max(Duration::from_millis(10)));
+    loop {
+        tokio::select! {
+            _ = beats.tick() => say(worker, false).await,
+            () = worker.stop.cancelled() => return,
+        }
+    }
+}
+
+async fn say(worker: &Worker, goodbye: bool) {
+    let tables = u32::try_from(worker.tables()).unwrap_or(u32::MAX);
+    let beat: Bytes = encode(&Beat {
+        worker: worker.id.clone(),
+        tables,
+        goodbye,
+    });
+    if let Err(error) = worker
+        .bus
+        .mail
+        .notify(subject::beat(&worker.id), beat)
+        .await
+    {
+        warn!(worker.id = %worker.id, %error, "worker {} cannot say that it is alive", worker.id);
+    }
+}
