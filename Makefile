@@ -1,7 +1,7 @@
 # The two commands: `make demo` plays, `make test` checks. Everything else is a part of one of them.
 #
 # All cargo steps share target/ and the dev profile. Clippy and rustdoc need only metadata, which
-# cargo keeps apart from code, so a dependency is checked once and compiled once, never twice.
+# cargo keeps apart from code: a dependency is checked once for both, and compiled once for the rest.
 
 .DEFAULT_GOAL := help
 # The steps are ordered, and cargo and pip use the cores by themselves.
@@ -20,11 +20,12 @@ NATS_SERVER := $(CURDIR)/.tools/bin/nats-server
 WEED := $(CURDIR)/.venv/bin/weed
 TABLECAST := $(CURDIR)/target/debug/tablecast
 
-# Where the Rust tests find the servers that they start.
+# Where the Rust tests find the servers that they start: NATS, and two S3 stores by other authors.
 export TABLECAST_TEST_NATS_SERVER := $(NATS_SERVER)
 export TABLECAST_TEST_WEED := $(WEED)
+export TABLECAST_TEST_MOTO := $(CURDIR)/.venv/bin/moto_server
 
-.PHONY: help demo test tools compiler nats-server venv chromium cargo-deny
+.PHONY: help demo test tools compiler linters nats-server venv chromium cargo-deny
 .PHONY: build fmt lint unit doc deny advisories e2e bench clean
 
 help: ## list the targets
@@ -38,10 +39,13 @@ demo: compiler nats-server ## build, then play games with bots until Ctrl-C (DEM
 test: tools lint unit doc deny e2e ## every check, as CI runs them
 	@echo "make test: everything passed in $$(($$(date +%s) - $(STARTED))) s"
 
-tools: compiler nats-server venv chromium cargo-deny ## get what the tests need, once
+tools: linters nats-server venv chromium cargo-deny ## get what the tests need, once
 
 compiler:
 	@.ci/compiler
+
+linters:
+	@.ci/compiler fmt clippy
 
 nats-server:
 	@$(STEP) nats-server .ci/nats-server
@@ -58,10 +62,10 @@ cargo-deny: compiler
 build: compiler ## compile the binary: target/debug/tablecast
 	@$(STEP) 'cargo build' $(CARGO) build --locked
 
-fmt: compiler ## format the Rust code
+fmt: linters ## format the Rust code
 	$(CARGO) fmt
 
-lint: compiler ## check the format, run clippy
+lint: linters ## check the format, run clippy
 	@$(STEP) 'cargo fmt' $(CARGO) fmt --check
 	@$(STEP) 'cargo clippy' $(CARGO) clippy --all-targets --locked -- -D warnings
 
@@ -80,7 +84,8 @@ advisories: cargo-deny ## check the dependencies against the RustSec database (f
 e2e: compiler nats-server venv chromium ## run the end-to-end tests (PYTEST_ARGS)
 	@$(STEP) 'cargo build' $(CARGO) build --locked
 	@NATS_SERVER=$(NATS_SERVER) WEED=$(WEED) TABLECAST=$(TABLECAST) CHROMIUM=$$(cat .tools/chromium-path) \
-	  $(STEP) 'end-to-end tests' .venv/bin/python -m pytest tests/e2e $(PYTEST_ARGS)
+	  PYTHONPYCACHEPREFIX=$(CURDIR)/.venv/pycache $(STEP) 'end-to-end tests' .venv/bin/python -m pytest \
+	  -o cache_dir=$(CURDIR)/.venv/pytest-cache --timeout 600 tests/e2e $(PYTEST_ARGS)
 
 bench: compiler nats-server ## measure a command's way beside its bare hops (BENCH_ARGS)
 	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked
