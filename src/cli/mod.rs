@@ -1,1 +1,122 @@
-//! The command line: a subcommand per role.
+//! The command line: a subcommand per role, the same for every binary that brings its own games.
+
+mod admin;
+mod archive;
+mod archiver;
+mod bench;
+mod dev;
+mod gateway;
+mod print;
+mod streams;
+mod tables;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::catalog::Catalog;
+use crate::runtime::shutdown::cancel_on_signal;
+use crate::runtime::telemetry::{self, LogConfig};
+
+/// The backbone of multiplayer games on NATS.
+#[derive(Debug, Parser)]
+#[command(name = "tablecast", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    log: LogConfig,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Everything in one process, with bots at tables and a page to watch and play.
+    Dev(dev::DevArgs),
+    /// Owns tables: judges commands and appends what happens.
+    Worker(worker::WorkerArgs),
+    /// Serves players and spectators over WebSocket.
+    Gateway(gateway::GatewayArgs),
+    /// Writes completed tables to object storage.
+    Archiver(archiver::ArchiverArgs),
+    /// Looks at tables that are open or running.
+    Tables(tables::TablesArgs),
+    /// Looks at tables in the archive.
+    Archive(archive::ArchiveArgs),
+    /// Creates the streams and buckets, or shows how they differ from what is needed.
+    Streams(streams::StreamsArgs),
+    /// Measures, with baselines taken in the same run.
+    Bench(bench::BenchArgs),
+}
+
+/// Runs the command line with these games. The whole `main` of a binary.
+pub fn main(catalog: Catalog) -> ExitCode {
+    let cli = Cli::parse();
+    let metrics = match telemetry::start(&cli.log) {
+        Ok(metrics) => metrics,
+        Err(error) => return fail(&error.context("logging cannot be set up")),
+    };
+    // Two TLS users with different defaults share the process: say which provider they use.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error.into()),
+    };
+    let result = runtime.block_on(async {
+        let stop = CancellationToken::new();
+        let role = Role { catalog, metrics, stop: stop.clone() };
+        let run = run(cli.command, role);
+        tokio::select! {
+            result = run => result,
+            result = cancel_on_signal(stop) => result.map_err(Into::into),
+        }
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// What every role is given.
+#[derive(Clone, Debug)]
+struct Role {
+    catalog: Catalog,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+    stop: CancellationToken,
+}
+
+async fn run(command: Command, role: Role) -> anyhow::Result<()> {
+    match command {
+        Command::Dev(args) => dev::run(args, role).await,
+        Command::Worker(args) => worker::run(args, role).await,
+        Command::Gateway(args) => gateway::run(args, role).await,
+        Command::Archiver(args) => archiver::run(args, role).await,
+        Command::Tables(args) => tables::run(args, role).await,
+        Command::Archive(args) => archive::run(args).await,
+        Command::Streams(args) => streams::run(args).await,
+        Command::Bench(args) => bench::run(args, role).await,
+    }
+}
+
+/// A mistake in how options go together: clap's own message and exit code.
+fn usage_error(mistake: &str) -> ! {
+    Cli::command().error(clap::error::ErrorKind::ArgumentConflict, mistake).exit()
+}
+
+/// One line with the whole chain of causes.
+fn fail(error: &anyhow::Error) -> ExitCode {
+    error!("{error:#}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -6,6 +6,8 @@ mod decide;
 mod draft;
 mod evolve;
 mod seats;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 

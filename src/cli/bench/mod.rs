@@ -1,0 +1,29 @@
+//! `tablecast bench`: figures beside baselines taken in the same run, on the same server.
+
+mod client;
+mod commands;
+mod counter;
+mod latencies;
+
+use clap::{Args, Subcommand};
+
+use super::Role;
+
+/// Options of `tablecast bench`.
+#[derive(Args, Debug)]
+pub(super) struct BenchArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// From a command sent over WebSocket to its verdict, and to the commit at another viewer.
+    Commands(commands::CommandsArgs),
+}
+
+pub(super) async fn run(args: BenchArgs, role: Role) -> anyhow::Result<()> {
+    match args.what {
+        What::Commands(args) => commands::run(args, role).await,
+    }
+}

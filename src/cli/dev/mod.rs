@@ -1,0 +1,224 @@
+//! `tablecast dev`: every role in one process, a nats-server child, files as object store, and bots.
+
+mod house;
+pub(super) mod nats_server;
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use object_store::ObjectStore;
+use serde::Serialize;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use house::House;
+use nats_server::NatsServer;
+
+use super::gateway::listen;
+use super::{Role, print};
+use crate::archiver::{self, ArchiverConfig, StoreConfig};
+use crate::bus::Bus;
+use crate::bus::connect::{NatsConfig, connect};
+use crate::domain::TableId;
+use crate::gateway::{self, GatewayConfig};
+use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
+use crate::worker::{self, WorkerConfig};
+
+/// How long archiving may take after the last game.
+const ARCHIVE_MAX: Duration = Duration::from_secs(120);
+
+/// Options of `tablecast dev`.
+#[derive(Args, Debug)]
+pub(super) struct DevArgs {
+    /// Where the event log, the archive and the token secret are kept between runs.
+    #[arg(long, env = "TABLECAST_DATA_DIR", default_value = "data")]
+    data_dir: PathBuf,
+    /// Use this running NATS server instead of a child process.
+    #[arg(long, env = "TABLECAST_NATS_URL", conflicts_with = "nats_server")]
+    nats_url: Option<String>,
+    /// The nats-server to start. Without it: the one on PATH, then .tools/bin/nats-server.
+    #[arg(long, env = "TABLECAST_NATS_SERVER")]
+    nats_server: Option<PathBuf>,
+    /// How fast bots play and pauses pass: 1 as the rules have it, smaller is faster, 0 does not wait.
+    #[arg(long, default_value_t = 0.5, value_parser = pace)]
+    pace: f64,
+    /// How many tables of bots are kept running, or run at once with --games.
+    #[arg(long, default_value_t = 4)]
+    tables: usize,
+    /// Play so many games with bots, archive them, print one line of JSON, and end.
+    #[arg(long)]
+    games: Option<NonZeroUsize>,
+    #[command(flatten)]
+    listen: ListenArgs,
+}
+
+/// Where the page is served.
+#[derive(Args, Debug)]
+struct ListenArgs {
+    /// The address the page is served on.
+    #[arg(long, default_value = "127.0.0.1")]
+    bind: std::net::IpAddr,
+    /// The port the page is served on; 0 takes a free one.
+    #[arg(long, default_value_t = 8420)]
+    port: u16,
+}
+
+fn pace(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(pace) if (0.0..=10.0).contains(&pace) => Ok(pace),
+        Ok(_) | Err(_) => Err("a number from 0 to 10".to_owned()),
+    }
+}
+
+/// What `--games` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    games: usize,
+    commits: u64,
+    commands: u64,
+    duration_ms: u128,
+    archived_objects: usize,
+}
+
+pub(super) async fn run(args: DevArgs, role: Role) -> anyhow::Result<()> {
+    std::fs::create_dir_all(&args.data_dir).with_context(|| {
+        format!("cannot write under {}: choose another --data-dir", args.data_dir.display())
+    })?;
+    let data_dir = args.data_dir.canonicalize()?;
+    let server = match &args.nats_url {
+        Some(_) => None,
+        None => {
+            Some(NatsServer::start(args.nats_server.as_deref(), &data_dir.join("nats")).await?)
+        }
+    };
+    let url = server.as_ref().map(|server| server.url.clone()).or(args.nats_url.clone());
+    let bus = connect(&NatsConfig::at(&url.expect("one of the two is there")), "tablecast dev").await?;
+    let store = StoreConfig::at(&data_dir.join("archive")).open()?;
+    let gateway = gateway_config(&args, &data_dir)?;
+    let listener = listen(&gateway).await?;
+    let page = format!("http://{}/", listener.local_addr()?);
+
+    let roles_stop = CancellationToken::new();
+    let mut roles: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let entropy = Entropy::from_os();
+    {
+        let (bus, catalog, stop) = (bus.clone(), role.catalog.clone(), roles_stop.clone());
+        let time = (Clock::System, entropy.clone());
+        let config = WorkerConfig::default();
+        roles.spawn(async move { Ok(worker::run(config, bus, catalog, time, stop).await?) });
+    }
+    {
+        let (bus, store, stop) = (bus.clone(), Arc::clone(&store), roles_stop.clone());
+        let config = ArchiverConfig { batch_age: Duration::from_secs(2), ..ArchiverConfig::default() };
+        roles.spawn(async move { Ok(archiver::run(config, bus, store, Clock::System, stop).await?) });
+    }
+    {
+        let (bus, catalog, stop) = (bus.clone(), role.catalog.clone(), roles_stop.clone());
+        let metrics = role.metrics.clone();
+        roles.spawn(async move {
+            Ok(gateway::run(gateway, listener, bus, catalog, Clock::System, metrics, stop).await?)
+        });
+    }
+
+    let house = House { bus, catalog: role.catalog, entropy, pace: args.pace };
+    let play = play(&args, &house, &store, &page);
+    let result = tokio::select! {
+        result = play => result,
+        () = role.stop.cancelled() => Ok(()),
+        Some(ended) = roles.join_next() => match ended? {
+            Ok(()) => Err(anyhow::anyhow!("a role has stopped by itself")),
+            Err(error) => Err(error),
+        },
+    };
+    roles_stop.cancel();
+    while roles.join_next().await.is_some() {}
+    if let Some(server) = server {
+        server.stop().await;
+    }
+    result
+}
+
+async fn play(
+    args: &DevArgs,
+    house: &House,
+    store: &Arc<dyn ObjectStore>,
+    page: &str,
+) -> anyhow::Result<()> {
+    let Some(games) = args.games else {
+        print::line(&format!("page: {page}"))?;
+        return house.keep_open(args.tables).await;
+    };
+    info!("page: {page}");
+    let started = Instant::now();
+    let played = house.play(games.get(), args.tables.max(1)).await?;
+    let report = archived(store, &played, started).await?;
+    print::json(&report)
+}
+
+/// Waits until every game is in the archive, reads each of them back by its id, and adds them up.
+async fn archived(
+    store: &Arc<dyn ObjectStore>,
+    played: &[TableId],
+    started: Instant,
+) -> anyhow::Result<Report> {
+    let reader = archiver::Reader::new(Arc::clone(store));
+    let mut report = Report {
+        games: 0,
+        commits: 0,
+        commands: 0,
+        duration_ms: 0,
+        archived_objects: 0,
+    };
+    let mut objects = std::collections::BTreeSet::new();
+    let until = Instant::now() + ARCHIVE_MAX;
+    for table in played {
+        let archived = loop {
+            if let Some(archived) = reader.get(*table).await? {
+                break archived;
+            }
+            if Instant::now() > until {
+                bail!("table {table} is not in the archive after {} s", ARCHIVE_MAX.as_secs());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        report.games += 1;
+        report.commits += archived.commits;
+        report.commands += archived.commands();
+        objects.insert(archived.object);
+    }
+    report.archived_objects = objects.len();
+    report.duration_ms = started.elapsed().as_millis();
+    Ok(report)
+}
+
+fn gateway_config(args: &DevArgs, data_dir: &Path) -> anyhow::Result<GatewayConfig> {
+    let secret = token_secret(&data_dir.join("token-secret"))?;
+    Ok(GatewayConfig {
+        bind: args.listen.bind,
+        port: args.listen.port,
+        token_secret: secret.parse()?,
+        guest_tokens: true,
+        ..GatewayConfig::default()
+    })
+}
+
+/// The secret of an earlier run, so that players keep their seats; or a new one that only we may read.
+fn token_secret(path: &Path) -> anyhow::Result<String> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    if let Ok(secret) = std::fs::read_to_string(path) {
+        return Ok(secret);
+    }
+    let bytes: [u8; 32] = Entropy::from_os().bytes();
+    let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(secret.as_bytes())?;
+    Ok(secret)
+}

@@ -1,0 +1,41 @@
+//! `tablecast gateway`.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::net::TcpListener;
+
+use super::{Role, print};
+use crate::bus::connect::{NatsConfig, connect};
+use crate::gateway::{self, GatewayConfig};
+use crate::runtime::clock::Clock;
+
+/// Options of `tablecast gateway`.
+#[derive(Args, Debug)]
+pub(super) struct GatewayArgs {
+    #[command(flatten)]
+    nats: NatsConfig,
+    #[command(flatten)]
+    gateway: GatewayConfig,
+}
+
+pub(super) async fn run(args: GatewayArgs, role: Role) -> anyhow::Result<()> {
+    if let Err(mistake) = args.gateway.validate() {
+        super::usage_error(&mistake);
+    }
+    let bus = connect(&args.nats, "tablecast gateway").await?;
+    let listener = listen(&args.gateway).await?;
+    print::line(&format!("page: http://{}/", listener.local_addr()?))?;
+    let Role { catalog, metrics, stop } = role;
+    gateway::run(args.gateway, listener, bus, catalog, Clock::System, metrics, stop).await?;
+    Ok(())
+}
+
+/// Binds where the config says, so that the caller knows the port before anything is served.
+pub(super) async fn listen(config: &GatewayConfig) -> anyhow::Result<TcpListener> {
+    let address = SocketAddr::new(config.bind, config.port);
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: choose another with --bind and --port")
+    })
+}
