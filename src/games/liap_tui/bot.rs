@@ -1,4 +1,8 @@
 //! What a bot does: it counts the pieces it has not seen, and plays for exactly what it declared.
+//!
+//! Rounds of 2,000 seeded games of four bots: 10 % end within 10, half within 17, 90 % within 27, 99 % within
+//! 37; the longest took 54. Measured by
+//! `cargo test --lib distribution_of_bot_games -- --ignored --nocapture`.
 
 use rand::RngExt;
 
@@ -9,7 +13,8 @@ use super::play::{PlayType, VALID_SETS, valid_plays};
 use super::view::View;
 use crate::domain::{Dice, Seat};
 
-/// How often a seat that could beat a play does so. The rest is hands saved and piles not wanted.
+/// How often a seat that could beat a play does so; the rest are pieces saved and piles not wanted.
+/// At 0.3 or 0.6 the games of bots take half as long again.
 const EAGERNESS: f64 = 0.45;
 /// A play less likely to win than this is not worth its pieces.
 const WORTH_TRYING: f64 = 0.25;

@@ -33,9 +33,7 @@ impl LiapTui {
     }
 
     fn judge_redeal(&self, by: Seat, accepted: bool, now: Timestamp) -> Result<Event, Rejection> {
-        let Stage::Deciding(decisions) = &self.stage else {
-            return Err(Rejection::WrongPhase);
-        };
+        let decisions = self.redeal_decisions().ok_or(Rejection::WrongPhase)?;
         if !decisions.weak.contains(&by) {
             return Err(Rejection::NotWeak);
         }

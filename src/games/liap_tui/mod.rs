@@ -91,10 +91,9 @@ impl Game for LiapTui {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        match &self.stage {
-            Stage::Deciding(decisions) => Some(decisions.deadline),
-            _ => self.pause_until,
-        }
+        self.redeal_decisions()
+            .map(|decisions| decisions.deadline)
+            .or(self.pause_until)
     }
 
     /// Also goes on from a state in which nothing is waited for, so that a test may stop between two

@@ -36,17 +36,17 @@ impl LiapTui {
 
     /// The declines of those who let the time run out.
     pub(super) fn redeal_timeouts(&self, now: Timestamp) -> Vec<Event> {
-        match &self.stage {
-            Stage::Deciding(decisions) if now >= decisions.deadline => decisions
-                .undecided()
-                .map(|seat| Event::RedealDecisionMade {
-                    seat,
-                    accepted: false,
-                    by_timeout: true,
-                })
-                .collect(),
-            _ => Vec::new(),
-        }
+        let expired = self
+            .redeal_decisions()
+            .filter(|decisions| now >= decisions.deadline);
+        let undecided = expired.into_iter().flat_map(RedealDecisions::undecided);
+        undecided
+            .map(|seat| Event::RedealDecisionMade {
+                seat,
+                accepted: false,
+                by_timeout: true,
+            })
+            .collect()
     }
 
     /// The next facts that follow from the state alone; none while a decision or a pause is due.

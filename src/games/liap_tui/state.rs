@@ -147,12 +147,23 @@ impl LiapTui {
         }
     }
 
+    /// The redeal that weak seats are deciding on.
+    pub(super) fn redeal_decisions(&self) -> Option<&RedealDecisions> {
+        if let Stage::Deciding(decisions) = &self.stage {
+            Some(decisions)
+        } else {
+            None
+        }
+    }
+
     /// The seat whose declaration or play is due.
     pub(super) fn seat_in_turn(&self) -> Option<Seat> {
-        let (first, done) = match self.stage {
-            Stage::Declaring => (self.starter.as_ref()?.seat, self.declared_so_far().len()),
-            Stage::Playing => (self.leader?, self.plays.len()),
-            _ => return None,
+        let (first, done) = if self.stage == Stage::Declaring {
+            (self.starter.as_ref()?.seat, self.declared_so_far().len())
+        } else if self.stage == Stage::Playing {
+            (self.leader?, self.plays.len())
+        } else {
+            return None;
         };
         order_from(first).get(done).copied()
     }
@@ -168,6 +179,10 @@ impl LiapTui {
     }
 
     /// `evolve`: takes every event at its word.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm per event, in one place, so that none is forgotten"
+    )]
     pub(super) fn apply(&mut self, event: &Event) {
         match event {
             Event::GameStarted { target } => self.target = *target,

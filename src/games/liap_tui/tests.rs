@@ -366,9 +366,12 @@ fn the_fourth_play_reveals_the_turn_before_its_pause() {
 fn the_pause_before_a_round_starts_depends_on_how_its_hands_were_kept() {
     let kept = |facts: &[Event]| {
         let events = given(Setup::default(), facts).on_deadline(&cx(30_000));
-        let until = events.iter().find_map(|event| match event {
-            Event::HandsKept { until, .. } => Some(*until),
-            _ => None,
+        let until = events.iter().find_map(|event| {
+            if let Event::HandsKept { until, .. } = event {
+                Some(*until)
+            } else {
+                None
+            }
         });
         until
             .expect("the hands are kept")

@@ -109,10 +109,9 @@ impl View {
             hand: seat.map(|seat| game.hands[seat.index()].clone()),
             hand_sizes: game.hands.each_ref().map(Vec::len),
             deal: game.deal,
-            redeal: match &game.stage {
-                Stage::Deciding(decisions) => Some(RedealView::new(decisions, seat)),
-                _ => None,
-            },
+            redeal: game
+                .redeal_decisions()
+                .map(|decisions| RedealView::new(decisions, seat)),
             requester: game.requester,
             starter: game.starter.clone(),
             declared: game.declared,
