@@ -30,6 +30,16 @@ fn survives<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value
     );
 }
 
+/// Views are only ever written; both codecs must write the same.
+fn reads_alike<T: Serialize>(view: &T) {
+    let bytes = rmp_serde::to_vec_named(view).expect("encodes to MessagePack");
+    let decoded: serde_json::Value = rmp_serde::from_slice(&bytes).expect("decodes");
+    assert_eq!(
+        decoded,
+        serde_json::to_value(view).expect("encodes to JSON")
+    );
+}
+
 /// What section 18 says of each event, given the events of the round before it.
 fn check(event: &Event, round: &[Event]) {
     match event {
@@ -156,6 +166,11 @@ proptest! {
         game.log.iter().for_each(survives);
         game.commands.iter().for_each(survives);
         survives(&setup);
+
+        for viewer in [Viewer::Spectator, Viewer::Seated(SEATS[0])] {
+            reads_alike(&game.game.view(viewer));
+            game.log.iter().for_each(|event| reads_alike(&LiapTui::view_event(event, viewer)));
+        }
 
         let mut replayed = LiapTui::new(setup);
         for event in &game.log {
