@@ -7,20 +7,97 @@ use std::path::{Path, PathBuf};
 const RULES: &[(&str, &[&str])] = &[
     (
         "domain",
-        &["tokio", "async_nats", "axum", "object_store", "tracing", "SystemTime", "crate::bus", "crate::protocol"],
+        &[
+            "tokio",
+            "async_nats",
+            "axum",
+            "object_store",
+            "tracing",
+            "SystemTime",
+            "crate::bus",
+            "crate::protocol",
+        ],
     ),
-    ("games", &["tokio", "tracing", "crate::bus", "crate::protocol", "crate::catalog"]),
-    ("protocol", &["tokio", "async_nats", "axum", "crate::bus", "crate::catalog"]),
-    ("catalog", &["tokio", "async_nats", "axum", "crate::bus", "crate::games"]),
-    ("bus", &["crate::worker", "crate::gateway", "crate::archiver", "crate::catalog"]),
-    ("gateway", &["crate::worker", "crate::archiver", "crate::games", "crate::cli", ".decide("]),
-    ("archiver", &["crate::worker", "crate::gateway", "crate::games", "crate::catalog", "crate::cli"]),
-    ("worker", &["crate::gateway", "crate::archiver", "crate::games", "crate::cli", ".view("]),
-    ("runtime", &["crate::worker", "crate::gateway", "crate::archiver", "crate::bus"]),
+    (
+        "games",
+        &[
+            "tokio",
+            "tracing",
+            "crate::bus",
+            "crate::protocol",
+            "crate::catalog",
+        ],
+    ),
+    (
+        "protocol",
+        &[
+            "tokio",
+            "async_nats",
+            "axum",
+            "crate::bus",
+            "crate::catalog",
+        ],
+    ),
+    (
+        "catalog",
+        &["tokio", "async_nats", "axum", "crate::bus", "crate::games"],
+    ),
+    (
+        "bus",
+        &[
+            "crate::worker",
+            "crate::gateway",
+            "crate::archiver",
+            "crate::catalog",
+        ],
+    ),
+    (
+        "gateway",
+        &[
+            "crate::worker",
+            "crate::archiver",
+            "crate::games",
+            "crate::cli",
+            ".decide(",
+        ],
+    ),
+    (
+        "archiver",
+        &[
+            "crate::worker",
+            "crate::gateway",
+            "crate::games",
+            "crate::catalog",
+            "crate::cli",
+        ],
+    ),
+    (
+        "worker",
+        &[
+            "crate::gateway",
+            "crate::archiver",
+            "crate::games",
+            "crate::cli",
+            ".view(",
+        ],
+    ),
+    (
+        "runtime",
+        &[
+            "crate::worker",
+            "crate::gateway",
+            "crate::archiver",
+            "crate::bus",
+        ],
+    ),
 ];
 
 /// Files that take the time as an argument and return what to do: nothing in them waits.
-const PURE: &[&str] = &["gateway/session.rs", "gateway/outbox.rs", "archiver/batcher.rs"];
+const PURE: &[&str] = &[
+    "gateway/session.rs",
+    "gateway/outbox.rs",
+    "archiver/batcher.rs",
+];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

@@ -30,6 +30,8 @@ impl Game for LiapTui {
     const KIND: &'static str = "liap-tui";
     const RULES_VERSION: u32 = 1;
     const HAS_BOTS: bool = true;
+    /// Section 15: the seat becomes bot-controlled at once.
+    const GRACE_MS: u32 = 0;
 
     type Setup = Setup;
     type Command = Command;
@@ -40,6 +42,13 @@ impl Game for LiapTui {
 
     fn seats(setup: &Setup) -> Result<u8, String> {
         setup.check().map(|()| 4)
+    }
+
+    fn paced(pace: f64) -> Setup {
+        Setup {
+            pauses: Pauses::default().scaled(pace),
+            ..Setup::default()
+        }
     }
 
     fn new(setup: Setup) -> Self {
@@ -100,6 +109,14 @@ impl Game for LiapTui {
     /// events, say something else has happened (another deal), and go on from there.
     fn on_deadline(&self, cx: &TurnContext) -> Vec<Event> {
         self.with_consequences(self.redeal_timeouts(cx.now), cx)
+    }
+
+    /// Section 15: a pending redeal decision is declined; what else is owed, the bot decides.
+    fn on_player_left(&self, seat: Seat, cx: &TurnContext) -> Vec<Event> {
+        match self.judge(seat, Command::RedealDecline {}, cx.now) {
+            Ok(declined) => self.with_consequences(vec![declined], cx),
+            Err(_nothing_to_decline) => Vec::new(),
+        }
     }
 
     fn bot(view: &View, seat: Seat, dice: &mut Dice) -> Option<Command> {

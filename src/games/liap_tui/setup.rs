@@ -1,5 +1,7 @@
 //! What whoever opens a table may choose.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Target, time limit and display pauses. Every field has the value of the rules as its default.
@@ -67,24 +69,37 @@ impl Pauses {
         }
     }
 
+    /// All of them longer or shorter by this factor.
+    #[must_use]
+    pub fn scaled(mut self, factor: f64) -> Self {
+        for pause in self.all_mut() {
+            *pause = Duration::from_millis(*pause)
+                .mul_f64(factor)
+                .as_millis()
+                .try_into()
+                .expect("a pause of some minutes is some thousand milliseconds");
+        }
+        self
+    }
+
     fn longest_ms(&self) -> u64 {
-        let Self {
-            deal_ms,
-            redeal_ms,
-            round_start_ms,
-            turn_end_ms,
-            turn_results_ms,
-            scoring_ms,
-        } = *self;
-        let all = [
-            deal_ms,
-            redeal_ms,
-            round_start_ms,
-            turn_end_ms,
-            turn_results_ms,
-            scoring_ms,
-        ];
-        all.into_iter().max().unwrap_or_default()
+        let mut all = self.clone();
+        all.all_mut()
+            .into_iter()
+            .map(|pause| *pause)
+            .max()
+            .unwrap_or_default()
+    }
+
+    fn all_mut(&mut self) -> [&mut u64; 6] {
+        [
+            &mut self.deal_ms,
+            &mut self.redeal_ms,
+            &mut self.round_start_ms,
+            &mut self.turn_end_ms,
+            &mut self.turn_results_ms,
+            &mut self.scoring_ms,
+        ]
     }
 }
 
@@ -132,6 +147,13 @@ mod tests {
             }
         );
         assert!(serde_json::from_str::<Setup>(r#"{"traget":50}"#).is_err());
+    }
+
+    #[test]
+    fn a_pace_scales_every_pause() {
+        assert_eq!(Pauses::default().scaled(0.0), Pauses::none());
+        let half = Pauses::default().scaled(0.5);
+        assert_eq!((half.deal_ms, half.scoring_ms), (1_000, 3_500));
     }
 
     #[test]

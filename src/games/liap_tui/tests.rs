@@ -538,3 +538,26 @@ fn distribution_of_bot_games() {
         "rounds of 2,000 games of bots: p10 {p10}, p50 {p50}, p90 {p90}, p99 {p99}, max {max}"
     );
 }
+
+#[test]
+fn a_player_who_leaves_declines_the_redeal_it_owes() {
+    let mut facts = dealt(&HAND);
+    let deadline = Timestamp::from_millis(30_000);
+    facts.push(Event::WeakHandsFound {
+        round: 1,
+        seats: vec![Seat(1), Seat(2)],
+        deadline,
+    });
+    let game = given(without_pauses(), &facts);
+    let declined = Event::RedealDecisionMade {
+        seat: Seat(1),
+        accepted: false,
+        by_timeout: false,
+    };
+    assert_eq!(game.on_player_left(Seat(1), &cx(0)), [declined]);
+    assert_eq!(
+        game.on_player_left(Seat(0), &cx(0)),
+        [],
+        "a seat that is not weak owes nothing"
+    );
+}
