@@ -1,0 +1,8 @@
+//! Both buses against the same promises: the one in memory, and NATS with a server of the test's own.
+
+#[path = "../support/log_suite.rs"]
+mod log_suite;
+#[path = "../support/nats_server.rs"]
+mod nats_server;
+
+mod nats;
