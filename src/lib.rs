@@ -1,4 +1,4 @@
-//! Tablecast: the backbone of a multiplayer game on NATS.
+#![doc = include_str!("ARCHITECTURE.md")]
 
 pub mod archiver;
 pub mod bus;
