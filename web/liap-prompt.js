@@ -45,7 +45,7 @@ function sentence(view, isMine) {
     case "scoring":
       return `Round ${game.round} is over.`;
     case "game_over":
-      return `${names(view, game.result?.winners ?? [])} won the game.`;
+      return `The game is over: ${names(view, game.result?.winners ?? [])} won.`;
     default:
       return "Waiting for the start.";
   }

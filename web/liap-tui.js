@@ -22,6 +22,7 @@ export function liapTui(context) {
   return {
     phase: ({ game }) => game.phase,
     prompt: phasePrompt,
+    status,
     onEvents(events, view) {
       for (const event of events) {
         const text = eventLine(event, view);
@@ -33,11 +34,10 @@ export function liapTui(context) {
       const hand = sortedHand(view.game);
       forgetPlayed(hand);
       return [
-        statusBar(view),
         h("div.board", { key: "board" },
           view.seats.map((_, step) => seatPanel(view, ((view.you ?? 0) + step) % 4, PLACES[step])),
           middle(view)),
-        view.game.hand && handPanel(view, hand),
+        hand.length > 0 && handPanel(view, hand),
         h("div.records", { key: "records" }, scoreboard(view), logPanel()),
       ];
     },
@@ -56,13 +56,13 @@ export function liapTui(context) {
     await context.app.attempt(async () => context.app.go(`/t/${await openGame(context.app)}`));
   }
 
-  function statusBar({ game }) {
-    return h("div.status-bar", { key: "status" },
+  function status({ game }) {
+    return [
       h("span", null, "Round ", h("b", null, game.round)),
       game.turn > 0 && h("span", null, "Turn ", h("b", null, game.turn)),
       game.multiplier > 1 && h("span.badge.hot", { data: { testid: "multiplier" }, title: "Points of this round are multiplied" }, `×${game.multiplier}`),
-      h("span.top-space"),
-      h("span.muted", null, `first to ${game.target}`));
+      h("span.muted.target", null, `to ${game.target}`),
+    ];
   }
 
   function seatPanel({ seats, game, you, host }, seat, place) {
@@ -79,7 +79,7 @@ export function liapTui(context) {
         holder === "human" && isBot && h("span.badge.warn", { title: "A bot plays for this player" }, "bot plays"),
         holder === "human" && !present && !isBot && h("span.badge.warn", null, "away"),
         seat === host && holder === "human" && seat !== you && h("span.badge", null, "host"),
-        game.starter?.seat === seat && h("span.badge", { title: "Starts the round" }, "1st")),
+        game.starter?.seat === seat && h("span.badge.first", { title: "Starts the round" }, "1st")),
       h("dl.facts", null,
         fact("Piles", h("span", { class: state, title: "Taken of declared" }, `${game.piles[seat]}/${declared ?? "–"}`)),
         fact("Hand", h("span", { data: { testid: "hand-size" } }, game.hand_sizes[seat])),
@@ -110,12 +110,12 @@ export function liapTui(context) {
       const lead = game.last_turn.plays[0].play_type;
       const isOut = play.play_type !== lead;
       const nodes = play.pieces.map((piece, place) => pieceNode(piece, { key: `up-${place}`, class: isOut ? "dim" : "" }));
-      return { nodes, isWinner, label: typeName(play.play_type) };
+      return { nodes, isWinner, label: playLabel(play) };
     }
     const play = game.plays.find((each) => each.seat === seat);
     if (!play) return { nodes: [] };
     if (!play.pieces) return { nodes: [h("span.face-down", { key: "down", role: "img", "aria-label": `${play.count} face down` }, backs(play.count))] };
-    return { nodes: play.pieces.map((piece, place) => pieceNode(piece, { key: `own-${place}` })), label: typeName(play.play_type) };
+    return { nodes: play.pieces.map((piece, place) => pieceNode(piece, { key: `own-${place}` })), label: playLabel(play) };
   }
 
   function handPanel(view, hand) {
@@ -125,12 +125,11 @@ export function liapTui(context) {
     const { text, mayPlay } = judge(game, pieces);
     return h("section.hand", { key: "hand", "aria-label": "Your hand", class: isMyPlay ? "mine" : "" },
       h("div.hand-pieces", { role: "group", "aria-label": "Your pieces", onkeydown: moveFocus },
-        hand.map(({ key, piece }) => handPiece(piece, { key, isChosen: chosen.has(key), onclick: () => toggle(key) })),
-        hand.length === 0 && h("p.muted", null, "No pieces left.")),
+        hand.map(({ key, piece }) => handPiece(piece, { key, isChosen: chosen.has(key), onclick: () => toggle(key) }))),
       h("div.hand-bar", null,
-        h("p.hint", { data: { testid: "hint" }, "aria-live": "polite" }, isMyPlay || pieces.length ? text : ""),
-        h("button.quiet", { data: { testid: "sort" }, title: "Change the order of the pieces", onclick: () => { order = order === "points" ? "sets" : "points"; context.redraw(); } }, order === "points" ? "By points" : "By sets"),
-        isMyPlay && h("button.primary", { key: "play", data: { testid: "play" }, disabled: !mayPlay || isBusy, onclick: () => act({ type: "play", pieces }) }, pieces.length ? `Play ${pieces.length}` : "Play")));
+        h("p.hint", { data: { testid: "hint" }, "aria-live": "polite" }, isMyPlay || pieces.length ? text : "Your hand"),
+        h("button.quiet", { data: { testid: "sort" }, title: "Change the order of the pieces", onclick: () => { order = order === "points" ? "sets" : "points"; context.redraw(); } }, order === "points" ? "Sort by sets" : "Sort by points"),
+        game.phase === "turn" && h("button.primary", { key: "play", data: { testid: "play" }, disabled: !isMyPlay || !mayPlay || isBusy, onclick: () => act({ type: "play", pieces }) }, pieces.length ? `Play ${pieces.length}` : "Play")));
   }
 
   /** A hint only: the server judges. */
@@ -140,12 +139,12 @@ export function liapTui(context) {
     if (game.required === null) {
       if (!type) return { text: "Choose 1 to 6 pieces that make a set.", mayPlay: false };
       const mayPlay = type !== "INVALID";
-      return { text: mayPlay ? what : "Not a set: you cannot lead with these.", mayPlay };
+      return { text: mayPlay ? what : "Not a set: cannot lead.", mayPlay };
     }
     const missing = game.required - pieces.length;
     if (missing > 0) return { text: `Choose ${missing}${pieces.length ? " more" : ""}.${type ? ` Now: ${typeName(type)}.` : ""}`, mayPlay: false };
     if (missing < 0) return { text: `${-missing} too many: play exactly ${game.required}.`, mayPlay: false };
-    return { text: type === "INVALID" ? "Not a set: may be played, cannot win." : what, mayPlay: true };
+    return { text: type === "INVALID" ? "Not a set: cannot win." : what, mayPlay: true };
   }
 
   function toggle(key) {
@@ -189,6 +188,11 @@ export function liapTui(context) {
       h("h2", null, "What happened"),
       h("ol", null, log.map(({ text, key }) => h("li", { key }, text))));
   }
+}
+
+/** `Pair · 16`: the strength by which plays of a type are compared. */
+function playLabel({ play_type: type, strength }) {
+  return strength > 0 ? `${typeName(type)} · ${strength}` : typeName(type);
 }
 
 function fact(name, value) {

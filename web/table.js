@@ -6,7 +6,7 @@ import { liapTui } from "./liap-tui.js";
 
 /**
  * Makes the renderer of a kind. `draw(view)` answers nodes, `phase(view)` a word, `onEvents(events, view)`
- * sees what happened, `prompt(view)` says what is awaited: `{text, isMine}`.
+ * sees what happened, `prompt(view)` says what is awaited: `{text, isMine}`, `status(view)` goes beside the controls.
  */
 const RENDERERS = { "liap-tui": liapTui };
 
@@ -109,6 +109,8 @@ export function tableScreen(root, app, table) {
     const me = view.you === null ? null : view.seats[view.you];
     const isRunning = view.status === "running";
     return h("div.controls", { key: "controls" },
+      view.status !== "waiting" && renderer.status?.(view),
+      h("span.top-space"),
       gone && h("span.notice", { role: "status" }, gone),
       me && isRunning && me.bot_plays && h("button.primary", { data: { testid: "return" }, onclick: () => changeSeat({ type: "table.sit", seat: view.you }) }, "A bot plays for you: take your seat back"),
       view.you === null && h("span.badge", { data: { testid: "spectator" } }, "watching"),
