@@ -4,6 +4,11 @@
 mod log_suite;
 #[path = "../support/nats_server.rs"]
 mod nats_server;
+#[path = "../support/pebbles.rs"]
+mod pebbles;
+#[path = "../support/players.rs"]
+mod players;
 
 mod bus;
 mod streams;
+mod worker;
