@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::{FoldError, decode};
 use crate::domain::{
-    Commit, Game, Kind, PlayerId, Seat, Status, Table, TableEventView, TableId, TableSeq,
-    Viewer, WorkerId,
+    Commit, Game, Kind, PlayerId, Seat, Status, Table, TableEventView, TableId, TableSeq, Viewer,
+    WorkerId,
 };
 use crate::protocol::frame::{CommitFrame, Format, SnapshotFrame};
 

@@ -12,9 +12,7 @@ use super::metrics;
 use super::session::Ask;
 use crate::bus::{Bus, RequestError};
 use crate::catalog::Catalog;
-use crate::domain::{
-    CommandId, Identity, Kind, Seat, Seating, TableId, TableOptions, TableSeq,
-};
+use crate::domain::{CommandId, Identity, Kind, Seat, Seating, TableId, TableOptions, TableSeq};
 use crate::protocol::frame::{SeatWish, ServerFrame};
 use crate::protocol::request::{
     self, AdoptRequest, Adoption, CommandRequest, OpenRequest, Refusal, Verdict,
@@ -33,7 +31,7 @@ const RETRY_AFTER_MS: u64 = 1_000;
 
 /// Takes commands to the workers.
 #[derive(Clone, Debug)]
-pub struct Dispatcher {
+pub(super) struct Dispatcher {
     /// The mail.
     pub bus: Bus,
     /// The games, for the seats of a new table.
@@ -46,7 +44,7 @@ pub struct Dispatcher {
 
 /// An opening, as the client wrote it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Wish {
+pub(super) struct Wish {
     /// Which game.
     pub kind: Kind,
     /// The game's own setup.
@@ -59,7 +57,7 @@ pub struct Wish {
 
 impl Dispatcher {
     /// Takes one command to its end: the frame for whoever sent it.
-    pub async fn ask(&self, ask: Ask) -> ServerFrame {
+    pub(super) async fn ask(&self, ask: Ask) -> ServerFrame {
         let started = Instant::now();
         let (id, table, is_open, verdict) = match ask {
             Ask::Open { id, by, wish } => {
@@ -150,9 +148,8 @@ impl Dispatcher {
         let &[host] = own.as_slice() else {
             return Err(Refusal::new("bad_opening", "seats: `me` stands there once"));
         };
-        let host = u8::try_from(host).map_err(|_too_many| {
-            Refusal::new("bad_opening", "seats: no game has this many")
-        })?;
+        let host = u8::try_from(host)
+            .map_err(|_too_many| Refusal::new("bad_opening", "seats: no game has this many"))?;
         let seats = wishes.iter().map(|wish| seating(*wish, &by)).collect();
         Ok(OpenRequest {
             table,
@@ -190,7 +187,9 @@ impl Dispatcher {
                 }
             }
             if Instant::now() + backoff >= give_up {
-                return unavailable("nobody could be found to decide; send it again with the same id");
+                return unavailable(
+                    "nobody could be found to decide; send it again with the same id",
+                );
             }
             wait(&mut backoff).await;
         }

@@ -23,6 +23,7 @@ use super::lobby::Board;
 use super::mailbox::{ConnectionId, Mailbox};
 use super::metrics;
 use super::outbox::{Next, OutboxLimits};
+use super::owners::Owners;
 use super::session::{Action, Ask, Incoming, Session, SessionLimits};
 use super::table_feed::{Feed, Join};
 use super::token::Tokens;
@@ -41,9 +42,11 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What all connections of a gateway share.
 #[derive(Debug)]
-pub struct Served {
+pub(super) struct Served {
     /// The followed tables.
     pub hub: Arc<Hub>,
+    /// Who gets tables adopted whose worker is gone.
+    pub owners: Arc<Owners>,
     /// The list of tables.
     pub board: Arc<Board>,
     /// Where commands go.
@@ -65,7 +68,7 @@ pub struct Served {
 }
 
 /// Serves a socket until either side closes it.
-pub async fn run(socket: WebSocket, format: Format, served: Arc<Served>) {
+pub(super) async fn run(socket: WebSocket, format: Format, served: Arc<Served>) {
     metrics::connected();
     let _counted = CountedUntilDropped;
     let id = ConnectionId(served.next_connection.fetch_add(1, Ordering::Relaxed));
@@ -74,8 +77,12 @@ pub async fn run(socket: WebSocket, format: Format, served: Arc<Served>) {
     let (sink, stream) = socket.split();
     let mut connection = Connection {
         session: Session::new(format, limits, tokens, Instant::now()),
+        presence: Presence {
+            mailbox: Arc::clone(&mailbox),
+            board: Arc::clone(&served.board),
+            feeds: HashMap::new(),
+        },
         mailbox,
-        followed: Followed::default(),
         asked: FuturesUnordered::new(),
         batch: VecDeque::new(),
         writing_since: None,
@@ -110,7 +117,7 @@ type Answer = (Option<TableId>, ServerFrame);
 struct Connection {
     session: Session,
     mailbox: Arc<Mailbox>,
-    followed: Followed,
+    presence: Presence,
     asked: FuturesUnordered<BoxFuture<'static, Answer>>,
     /// What the socket is to take before the outbox is asked again.
     batch: VecDeque<Message>,
@@ -121,17 +128,26 @@ struct Connection {
     served: Arc<Served>,
 }
 
-/// The feeds this connection is in. Left when dropped, so that not even a panic leaves a ghost behind.
-#[derive(Default)]
-struct Followed(HashMap<TableId, Arc<Feed>>, Option<ConnectionId>);
+/// Where else this connection is known. All of it is left on drop, so that not even a panic leaves a
+/// ghost behind.
+struct Presence {
+    mailbox: Arc<Mailbox>,
+    board: Arc<Board>,
+    feeds: HashMap<TableId, Arc<Feed>>,
+}
 
-impl Drop for Followed {
-    fn drop(&mut self) {
-        if let Some(connection) = self.1 {
-            for feed in self.0.values() {
-                feed.leave(connection);
-            }
+impl Presence {
+    fn leave_all(&mut self) {
+        self.board.unwatch(&self.mailbox);
+        for feed in std::mem::take(&mut self.feeds).into_values() {
+            feed.leave(self.mailbox.connection);
         }
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.leave_all();
     }
 }
 
@@ -189,7 +205,11 @@ impl Connection {
         if self.writing_since.is_some_and(is_slow) {
             return Err(Ending::Closed(CloseCode::SlowConsumer));
         }
-        if self.throttled_until.take_if(|until| *until <= now).is_some() {
+        if self
+            .throttled_until
+            .take_if(|until| *until <= now)
+            .is_some()
+        {
             self.fill_batch();
         }
         let actions = if now >= self.session.wake_at() {
@@ -250,8 +270,7 @@ impl Connection {
                         deliver,
                     };
                     let feed = self.served.hub.join(table, &join);
-                    self.followed.1 = Some(self.mailbox.connection);
-                    self.followed.0.insert(table, feed);
+                    self.presence.feeds.insert(table, feed);
                 }
                 Action::Unfollow { table } => self.unfollow(table),
                 Action::WatchLobby => self.served.board.watch(&self.mailbox),
@@ -271,7 +290,7 @@ impl Connection {
     }
 
     fn unfollow(&mut self, table: TableId) {
-        if let Some(feed) = self.followed.0.remove(&table) {
+        if let Some(feed) = self.presence.feeds.remove(&table) {
             feed.leave(self.mailbox.connection);
         }
         self.mailbox.lock().unfollow(table);
@@ -287,9 +306,17 @@ impl Connection {
     /// Takes what may go out now from the outbox, unless the socket is still busy with the last batch.
     fn fill_batch(&mut self) {
         let dropped = self.mailbox.lock().take_dropped();
-        for table in dropped {
-            self.followed.0.remove(&table);
-            self.session.on_dropped(table);
+        for (table, feed) in dropped {
+            // The client may follow the table again by now, through another feed.
+            if self
+                .presence
+                .feeds
+                .get(&table)
+                .is_some_and(|other| other.id == feed)
+            {
+                self.presence.feeds.remove(&table);
+                self.session.on_dropped(table);
+            }
         }
         if self.writing_since.is_some() {
             return;
@@ -306,7 +333,7 @@ impl Connection {
                         self.batch.push_back(message(self.mailbox.format, frame));
                     }
                 }
-                Next::SnapshotDue(table) => match self.followed.0.get(&table) {
+                Next::SnapshotDue(table) => match self.presence.feeds.get(&table) {
                     Some(feed) => feed.resolve(&self.mailbox),
                     None => self.mailbox.lock().unfollow(table),
                 },
@@ -331,8 +358,7 @@ impl Connection {
 
     /// Lets go of everything, and says why if it is we who close.
     async fn end(mut self, ending: Ending) {
-        self.served.board.unwatch(&self.mailbox);
-        self.followed = Followed::default();
+        self.presence.leave_all();
         let Ending::Closed(code) = ending else {
             timeout(CLOSE_PATIENCE, self.sink.close()).await.ok();
             return;
@@ -379,9 +405,7 @@ async fn write(
 
 fn message(format: Format, frame: Bytes) -> Message {
     match format {
-        Format::Json => {
-            Message::Text(Utf8Bytes::try_from(frame).expect("serde_json writes UTF-8"))
-        }
+        Format::Json => Message::Text(Utf8Bytes::try_from(frame).expect("serde_json writes UTF-8")),
         Format::MessagePack => Message::Binary(frame),
     }
 }

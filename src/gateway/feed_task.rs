@@ -36,7 +36,7 @@ const TAIL_CHECK_MAX: Duration = Duration::from_secs(60);
 
 /// What every feed's task works with.
 #[derive(Debug)]
-pub struct FeedContext {
+pub(super) struct FeedContext {
     /// The log and the mail.
     pub bus: Bus,
     /// The games.
@@ -59,7 +59,7 @@ pub struct FeedContext {
 type Reason = &'static str;
 
 /// Follows a table until nobody wants it any more. The feed is closed when this returns.
-pub async fn run(feed: Arc<Feed>, cx: Arc<FeedContext>) {
+pub(super) async fn run(feed: Arc<Feed>, cx: Arc<FeedContext>) {
     // Dropped on a panic too: followers must never look at a table that stands still.
     let _closing = CloseOnDrop(Arc::clone(&feed));
     let mut followed = match open(&feed, &cx).await {
@@ -131,9 +131,9 @@ async fn open(feed: &Feed, cx: &FeedContext) -> Result<BoxStream<'static, Entry>
         }
         match loaded {
             Loaded::Live(live) => {
-                let quiet_ms = entries.last().map_or(0, |entry| {
-                    cx.clock.now().millis_since(entry.stored_at)
-                });
+                let quiet_ms = entries
+                    .last()
+                    .map_or(0, |entry| cx.clock.now().millis_since(entry.stored_at));
                 if !live.has_ended() && quiet_ms > QUIET_MS {
                     cx.owners.look_after(table, live.kind());
                 }
@@ -205,7 +205,9 @@ async fn check_tail(feed: &Feed, cx: &FeedContext) {
     match catch_up(feed, cx).await {
         Ok(()) if feed.last() > before => metrics::gap_repaired(),
         Ok(()) => {}
-        Err(error) => debug!(table.id = %feed.table, %error, "the tail of the table was not checked"),
+        Err(error) => {
+            debug!(table.id = %feed.table, %error, "the tail of the table was not checked");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which tables this gateway follows. One feed for each, however many follow it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use super::feed_task::{self, FeedContext};
 use super::live_table::{LiveTable, Loaded};
 use super::metrics;
+use super::outbox::FeedId;
 use super::table_feed::{Feed, Join};
 use crate::bus::ReadError;
 use crate::domain::{Kind, StreamSeq, TableId, Viewer};
@@ -16,15 +18,16 @@ use crate::protocol::frame::Format;
 
 /// The followed tables.
 #[derive(Debug)]
-pub struct Hub {
+pub(super) struct Hub {
     feeds: Mutex<HashMap<TableId, Arc<Feed>>>,
     context: Arc<FeedContext>,
     tasks: TaskTracker,
+    next_feed: AtomicU64,
 }
 
 /// What is known of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Known<T> {
+pub(super) enum Known<T> {
     /// This.
     Table(T),
     /// It is over, and only the archive has it.
@@ -35,11 +38,12 @@ pub enum Known<T> {
 
 impl Hub {
     /// Follows nothing yet.
-    pub fn new(context: FeedContext, tasks: TaskTracker) -> Arc<Self> {
+    pub(super) fn new(context: FeedContext, tasks: TaskTracker) -> Arc<Self> {
         Arc::new(Self {
             feeds: Mutex::new(HashMap::new()),
             context: Arc::new(context),
             tasks,
+            next_feed: AtomicU64::new(0),
         })
     }
 
@@ -48,7 +52,7 @@ impl Hub {
     }
 
     /// Lets a connection follow a table. The first to do so starts its feed; the others share it.
-    pub fn join(self: &Arc<Self>, table: TableId, join: &Join) -> Arc<Feed> {
+    pub(super) fn join(self: &Arc<Self>, table: TableId, join: &Join) -> Arc<Feed> {
         loop {
             let feed = self.feed(table);
             if feed.try_join(join.clone()).is_ok() {
@@ -64,7 +68,8 @@ impl Hub {
         if let Some(feed) = feeds.get(&table) {
             return Arc::clone(feed);
         }
-        let feed = Arc::new(Feed::new(table));
+        let id = FeedId(self.next_feed.fetch_add(1, Ordering::Relaxed));
+        let feed = Arc::new(Feed::new(id, table));
         feeds.insert(table, Arc::clone(&feed));
         metrics::followed(feeds.len());
         let hub = Arc::clone(self);
@@ -93,7 +98,7 @@ impl Hub {
     }
 
     /// The followed tables that need an owner.
-    pub fn running(&self) -> Vec<(TableId, Kind)> {
+    pub(super) fn running(&self) -> Vec<(TableId, Kind)> {
         let feeds: Vec<_> = self.lock().values().map(Arc::clone).collect();
         feeds
             .iter()
@@ -102,13 +107,13 @@ impl Hub {
     }
 
     /// Whether a table is followed and needs an owner.
-    pub fn is_running(&self, table: TableId) -> bool {
+    pub(super) fn is_running(&self, table: TableId) -> bool {
         self.followed(table)
             .is_some_and(|feed| feed.kind_if_running().is_some())
     }
 
     /// By which rules a table is played: from memory, else from the log.
-    pub async fn kind_of(&self, table: TableId) -> Result<Known<Kind>, ReadError> {
+    pub(super) async fn kind_of(&self, table: TableId) -> Result<Known<Kind>, ReadError> {
         if let Some(kind) = self.followed(table).and_then(|feed| feed.kind()) {
             return Ok(Known::Table(kind));
         }
@@ -117,7 +122,10 @@ impl Hub {
     }
 
     /// What anyone may know of a table, as a `snapshot` frame: from memory, else from the log.
-    pub async fn spectator_snapshot(&self, table: TableId) -> Result<Known<Bytes>, ReadError> {
+    pub(super) async fn spectator_snapshot(
+        &self,
+        table: TableId,
+    ) -> Result<Known<Bytes>, ReadError> {
         let in_memory = self.followed(table);
         if let Some(frame) = in_memory.and_then(|feed| feed.spectator_snapshot()) {
             return Ok(Known::Table(frame));

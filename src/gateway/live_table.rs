@@ -12,7 +12,7 @@ use crate::protocol::frame::Format;
 
 /// A table and what is kept to serve its followers.
 #[derive(Debug)]
-pub struct LiveTable {
+pub(super) struct LiveTable {
     replica: Box<dyn Replica>,
     /// The last commits, rising; as many as configured.
     ring: VecDeque<Arc<dyn FannedOut>>,
@@ -25,7 +25,7 @@ pub struct LiveTable {
 
 /// What an entry turned out to be.
 #[derive(Debug)]
-pub enum Taken {
+pub(super) enum Taken {
     /// The next commit.
     Commit(Arc<dyn FannedOut>),
     /// The table is in the archive. What is in memory stays true.
@@ -38,7 +38,7 @@ pub enum Taken {
 
 /// How a subscriber starts.
 #[derive(Debug)]
-pub enum Resume {
+pub(super) enum Resume {
     /// With the commits after its cursor, which may be none.
     Commits(Vec<Arc<dyn FannedOut>>),
     /// With a snapshot.
@@ -47,7 +47,7 @@ pub enum Resume {
 
 /// What the stored entries of a table come to.
 #[derive(Debug)]
-pub enum Loaded {
+pub(super) enum Loaded {
     /// A table.
     Live(Box<LiveTable>),
     /// The log has only its tombstone.
@@ -62,7 +62,7 @@ pub enum Loaded {
 
 impl LiveTable {
     /// Folds all stored entries of a table. Those that are poison come back beside it.
-    pub fn load(
+    pub(super) fn load(
         catalog: &Catalog,
         table: TableId,
         entries: &[Entry],
@@ -116,12 +116,12 @@ impl LiveTable {
     }
 
     /// Whether nothing can be missing between what was taken in and this entry.
-    pub fn is_next(&self, entry: &Entry) -> bool {
+    pub(super) fn is_next(&self, entry: &Entry) -> bool {
         entry.previous == self.last || entry.seq <= self.last || entry.what == Stored::Tombstone
     }
 
     /// Takes in an entry before which nothing is missing.
-    pub fn take(&mut self, entry: &Entry) -> Taken {
+    pub(super) fn take(&mut self, entry: &Entry) -> Taken {
         if entry.seq <= self.last {
             return Taken::Old;
         }
@@ -146,7 +146,7 @@ impl LiveTable {
     ///
     /// A commit after the cursor that changed who sits where may have changed the subscriber's own
     /// audience: what it has folded is then not what it may know, and a snapshot is due.
-    pub fn resume(&self, cursor: Option<TableSeq>) -> Resume {
+    pub(super) fn resume(&self, cursor: Option<TableSeq>) -> Resume {
         let (Some(cursor), Some(first)) = (cursor, self.ring.front()) else {
             return Resume::Snapshot;
         };
@@ -166,7 +166,7 @@ impl LiveTable {
     }
 
     /// The newest snapshot for an audience. Encoded once for each commit.
-    pub fn snapshot(&mut self, viewer: Viewer, format: Format) -> Bytes {
+    pub(super) fn snapshot(&mut self, viewer: Viewer, format: Format) -> Bytes {
         let audience = viewer.seat().map_or(0, |seat| seat.index() + 1);
         match self
             .snapshots
@@ -180,27 +180,27 @@ impl LiveTable {
     }
 
     /// The number of the last commit.
-    pub fn last_seq(&self) -> TableSeq {
+    pub(super) fn last_seq(&self) -> TableSeq {
         self.replica.last_seq()
     }
 
     /// The log's position up to which everything has been taken in.
-    pub fn last(&self) -> StreamSeq {
+    pub(super) fn last(&self) -> StreamSeq {
         self.last
     }
 
     /// The seat that a player holds.
-    pub fn seat_of(&self, player: &PlayerId) -> Option<Seat> {
+    pub(super) fn seat_of(&self, player: &PlayerId) -> Option<Seat> {
         self.replica.seat_of(player)
     }
 
     /// Which game.
-    pub fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> Kind {
         self.replica.kind()
     }
 
     /// Whether nothing more will happen.
-    pub fn has_ended(&self) -> bool {
+    pub(super) fn has_ended(&self) -> bool {
         self.replica.status() == Status::Ended
     }
 }

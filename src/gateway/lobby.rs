@@ -17,14 +17,14 @@ use crate::protocol::frame::{Format, LobbyEntry, ServerFrame};
 use crate::runtime::health::Readiness;
 
 /// How many tables a `lobby` frame lists: what a person can look through.
-pub const FRAME_TABLES_MAX: usize = 200;
+pub(super) const FRAME_TABLES_MAX: usize = 200;
 /// The list goes out at most this often: it changes with every table, and nobody reads faster.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// The list of tables as this gateway knows it.
 #[derive(Debug, Default)]
-pub struct Board {
+pub(super) struct Board {
     state: Mutex<State>,
 }
 
@@ -43,7 +43,7 @@ impl Board {
     }
 
     /// Tells a connection now, and whenever the list has changed.
-    pub fn watch(&self, mailbox: &Arc<Mailbox>) {
+    pub(super) fn watch(&self, mailbox: &Arc<Mailbox>) {
         self.lock()
             .watchers
             .insert(mailbox.connection, Arc::clone(mailbox));
@@ -51,13 +51,13 @@ impl Board {
     }
 
     /// Stops that.
-    pub fn unwatch(&self, mailbox: &Mailbox) {
+    pub(super) fn unwatch(&self, mailbox: &Mailbox) {
         self.lock().watchers.remove(&mailbox.connection);
         mailbox.lock().drop_lobby();
     }
 
     /// The newest list as a frame. Encoded once for each change.
-    pub fn frame(&self, format: Format) -> Bytes {
+    pub(super) fn frame(&self, format: Format) -> Bytes {
         let mut state = self.lock();
         let State { tables, frames, .. } = &mut *state;
         frames[format.index()]
@@ -69,7 +69,7 @@ impl Board {
     }
 
     /// The whole list, newest first.
-    pub fn tables(&self) -> Vec<LobbyEntry> {
+    pub(super) fn tables(&self) -> Vec<LobbyEntry> {
         newest_first(&self.lock().tables).collect()
     }
 
@@ -114,7 +114,12 @@ fn newest_first(tables: &BTreeMap<TableId, LobbyEntry>) -> impl Iterator<Item = 
 }
 
 /// Keeps the list until told to stop. While it can, the gateway counts as ready.
-pub async fn run(board: Arc<Board>, bus: Bus, readiness: Readiness, shutdown: CancellationToken) {
+pub(super) async fn run(
+    board: Arc<Board>,
+    bus: Bus,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+) {
     let mut tick = interval(PUBLISH_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while !shutdown.is_cancelled() {

@@ -2,24 +2,23 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::metrics;
-use super::outbox::{Outbox, OutboxLimits, Pushed, TableFrame};
+use super::outbox::{FeedId, Outbox, OutboxLimits, Pushed, TableFrame};
 use crate::domain::TableId;
 use crate::protocol::frame::{Format, ServerFrame};
 
 /// One connection of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(pub u64);
+pub(super) struct ConnectionId(pub u64);
 
 /// A connection's outbox, and the bell that tells the connection to look into it.
 ///
 /// Order of locks: a table's feed first, the outbox second.
 #[derive(Debug)]
-pub struct Mailbox {
+pub(super) struct Mailbox {
     /// Whose.
     pub connection: ConnectionId,
     /// How its frames are written.
@@ -30,7 +29,7 @@ pub struct Mailbox {
 
 impl Mailbox {
     /// An empty one.
-    pub fn new(connection: ConnectionId, format: Format, limits: OutboxLimits) -> Self {
+    pub(super) fn new(connection: ConnectionId, format: Format, limits: OutboxLimits) -> Self {
         Self {
             connection,
             format,
@@ -40,29 +39,29 @@ impl Mailbox {
     }
 
     /// The outbox itself. Held for moments only.
-    pub fn lock(&self) -> MutexGuard<'_, Outbox> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns once something was left here since it last returned.
-    pub async fn rung(&self) {
+    pub(super) async fn rung(&self) {
         self.bell.notified().await;
     }
 
     /// Leaves a frame for this connection alone.
-    pub fn push_own(&self, frame: &ServerFrame) {
+    pub(super) fn push_own(&self, frame: &ServerFrame) {
         self.lock().push_own(self.format.encode(frame));
         self.bell.notify_one();
     }
 
     /// Starts, or starts anew, what is sent of a table.
-    pub fn follow(&self, table: TableId, subscribed: &ServerFrame) {
+    pub(super) fn follow(&self, table: TableId, subscribed: &ServerFrame) {
         self.lock().follow(table, self.format.encode(subscribed));
         self.bell.notify_one();
     }
 
     /// Leaves a frame of a table.
-    pub fn push(&self, table: TableId, frame: TableFrame, now: Instant) {
+    pub(super) fn push(&self, table: TableId, frame: TableFrame, now: Instant) {
         let pushed = self.lock().push(table, frame, now);
         match pushed {
             Pushed::Queued => {}
@@ -73,25 +72,21 @@ impl Mailbox {
     }
 
     /// Ends what is sent of a table, and tells the client why.
-    pub fn drop_table(&self, table: TableId, reason: &'static str) {
+    pub(super) fn drop_table(&self, table: TableId, feed: FeedId, reason: &'static str) {
         let frame = ServerFrame::Unsubscribed { table, reason };
-        self.lock().drop_table(table, self.format.encode(&frame));
+        self.lock()
+            .drop_table(table, feed, self.format.encode(&frame));
         self.bell.notify_one();
     }
 
     /// The list of tables has changed.
-    pub fn push_lobby(&self) {
+    pub(super) fn push_lobby(&self) {
         self.lock().push_lobby();
         self.bell.notify_one();
     }
 
     /// What is to be sent of a table is this snapshot, if one is due.
-    pub fn resolve(&self, table: TableId, snapshot: TableFrame) {
+    pub(super) fn resolve(&self, table: TableId, snapshot: TableFrame) {
         self.lock().resolve(table, snapshot, Instant::now());
-    }
-
-    /// The encoded form of a frame of ours.
-    pub fn encode(&self, frame: &ServerFrame) -> Bytes {
-        self.format.encode(frame)
     }
 }

@@ -9,42 +9,42 @@ use crate::protocol::frame::ServerFrame;
 use crate::protocol::request::Verdict;
 
 /// A connection is there.
-pub fn connected() {
+pub(super) fn connected() {
     gauge!("tablecast_gateway_connections").increment(1.0);
 }
 
 /// A connection is gone.
-pub fn disconnected() {
+pub(super) fn disconnected() {
     gauge!("tablecast_gateway_connections").decrement(1.0);
 }
 
 /// We closed a socket.
-pub fn closed(code: CloseCode) {
+pub(super) fn closed(code: CloseCode) {
     counter!("tablecast_gateway_closed_total", "reason" => code.reason()).increment(1);
 }
 
 /// A frame came.
-pub fn received() {
+pub(super) fn received() {
     counter!("tablecast_gateway_frames_received_total").increment(1);
 }
 
 /// Frames were handed to a socket.
-pub fn sent(frames: usize) {
+pub(super) fn sent(frames: usize) {
     counter!("tablecast_gateway_frames_sent_total").increment(frames as u64);
 }
 
 /// Frames gave way to a newer snapshot.
-pub fn conflated(frames: usize) {
+pub(super) fn conflated(frames: usize) {
     counter!("tablecast_gateway_frames_conflated_total").increment(frames as u64);
 }
 
 /// A connection's frames have to wait for a token.
-pub fn throttled_out() {
+pub(super) fn throttled_out() {
     counter!("tablecast_gateway_throttled_total", "direction" => "out").increment(1);
 }
 
 /// The session answered by itself.
-pub fn replied(frame: &ServerFrame) {
+pub(super) fn replied(frame: &ServerFrame) {
     match frame {
         ServerFrame::Error { code, .. } => match *code {
             "malformed" => counter!("tablecast_gateway_frames_malformed_total").increment(1),
@@ -73,7 +73,7 @@ fn throttled_in() {
 }
 
 /// A command has its verdict.
-pub fn commanded(verdict: &Verdict, took: Duration) {
+pub(super) fn commanded(verdict: &Verdict, took: Duration) {
     let class = match verdict {
         Verdict::Accepted { .. } => "accepted",
         Verdict::Rejected(refusal) => class_of(&refusal.code),
@@ -97,34 +97,34 @@ fn class_of(code: &str) -> &'static str {
 }
 
 /// How many tables this gateway follows.
-pub fn followed(tables: usize) {
+pub(super) fn followed(tables: usize) {
     #[expect(clippy::cast_precision_loss, reason = "a gauge of less than 2^52")]
     gauge!("tablecast_gateway_tables_followed").set(tables as f64);
 }
 
 /// A gap in what was followed was read from the log.
-pub fn gap_repaired() {
+pub(super) fn gap_repaired() {
     counter!("tablecast_gateway_feed_gaps_repaired_total").increment(1);
 }
 
 /// A message of a table was skipped.
-pub fn poison() {
+pub(super) fn poison() {
     counter!("tablecast_gateway_poison_total").increment(1);
 }
 
 /// How old a commit was when it was fanned out.
-pub fn lag(millis: u64) {
+pub(super) fn lag(millis: u64) {
     let lag = Duration::from_millis(millis).as_secs_f64();
     histogram!("tablecast_gateway_feed_lag_seconds").record(lag);
 }
 
 /// A player resumed at a table, or started from a snapshot.
-pub fn joined(recovered: bool) {
+pub(super) fn joined(recovered: bool) {
     let how = if recovered { "resumed" } else { "snapshot" };
     counter!("tablecast_gateway_joins_total", "how" => how).increment(1);
 }
 
 /// A table was asked to be adopted, because its worker is gone.
-pub fn adoption_asked() {
+pub(super) fn adoption_asked() {
     counter!("tablecast_gateway_adoptions_asked_total").increment(1);
 }

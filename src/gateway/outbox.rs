@@ -9,9 +9,13 @@ use tokio::time::Instant;
 use super::throttle::{Bucket, BucketTime, Rate};
 use crate::domain::{TableId, TableSeq};
 
+/// One following of a table by this gateway: a table that is followed anew has another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FeedId(pub u64);
+
 /// The limits of one connection's outbox.
 #[derive(Clone, Copy, Debug)]
-pub struct OutboxLimits {
+pub(super) struct OutboxLimits {
     /// How many frames of one table may wait.
     pub frames_per_table: usize,
     /// How many bytes of one table may wait; one frame always may.
@@ -26,7 +30,7 @@ pub struct OutboxLimits {
 
 /// One commit for one viewer, encoded.
 #[derive(Clone, Debug)]
-pub struct TableFrame {
+pub(super) struct TableFrame {
     /// The commit it tells of.
     pub seq: TableSeq,
     /// The `commit` frame, or a `snapshot` frame.
@@ -43,7 +47,7 @@ impl TableFrame {
 
 /// What became of a frame that was pushed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pushed {
+pub(super) enum Pushed {
     /// It waits its turn.
     Queued,
     /// The table's waiting frames, this one included, gave way to one newer snapshot.
@@ -57,7 +61,7 @@ pub enum Pushed {
 
 /// What to do next.
 #[derive(Debug)]
-pub enum Next {
+pub(super) enum Next {
     /// Send these, in this order.
     Send(Bytes, Option<Bytes>),
     /// Make the newest snapshot of this table and hand it to [`Outbox::resolve`].
@@ -75,7 +79,7 @@ pub enum Next {
 /// Own frames (verdicts, errors) go first, then tables in turn, the list of tables last. Frames of one
 /// table are never reordered.
 #[derive(Debug)]
-pub struct Outbox {
+pub(super) struct Outbox {
     limits: OutboxLimits,
     time: BucketTime,
     connection: Bucket,
@@ -86,7 +90,7 @@ pub struct Outbox {
     /// Tables that have something to send, each once.
     turn: VecDeque<TableId>,
     lobby_due: bool,
-    dropped: Vec<TableId>,
+    dropped: Vec<(TableId, FeedId)>,
 }
 
 #[derive(Debug)]
@@ -119,7 +123,7 @@ impl Body {
 
 impl Outbox {
     /// Nothing waits, all buckets are full.
-    pub fn new(limits: OutboxLimits, now: Instant) -> Self {
+    pub(super) fn new(limits: OutboxLimits, now: Instant) -> Self {
         let time = BucketTime::starting_at(now);
         Self {
             limits,
@@ -138,27 +142,27 @@ impl Outbox {
     ///
     /// Has no limit of its own: while [`Outbox::own_waiting`] is over the connection's limit, nothing is
     /// read from the socket that could cause more of them.
-    pub fn push_own(&mut self, frame: Bytes) {
+    pub(super) fn push_own(&mut self, frame: Bytes) {
         self.own.push_back(frame);
     }
 
     /// How many own frames wait.
-    pub fn own_waiting(&self) -> usize {
+    pub(super) fn own_waiting(&self) -> usize {
         self.own.len()
     }
 
     /// The list of tables has changed.
-    pub fn push_lobby(&mut self) {
+    pub(super) fn push_lobby(&mut self) {
         self.lobby_due = true;
     }
 
     /// The list of tables is not wanted any more.
-    pub fn drop_lobby(&mut self) {
+    pub(super) fn drop_lobby(&mut self) {
         self.lobby_due = false;
     }
 
     /// Starts, or starts anew, what is sent of a table: a `subscribed` frame, then what is pushed after it.
-    pub fn follow(&mut self, table: TableId, subscribed: Bytes) {
+    pub(super) fn follow(&mut self, table: TableId, subscribed: Bytes) {
         let bucket = || Bucket::full(self.limits.table_rate, &self.time);
         let waiting = self.tables.entry(table).or_insert_with(|| Waiting {
             bucket: bucket(),
@@ -173,7 +177,7 @@ impl Outbox {
     }
 
     /// Nothing more of this table is sent.
-    pub fn unfollow(&mut self, table: TableId) {
+    pub(super) fn unfollow(&mut self, table: TableId) {
         if self
             .tables
             .remove(&table)
@@ -184,25 +188,29 @@ impl Outbox {
     }
 
     /// Nothing more of this table is sent, by no wish of the client: it is told so.
-    pub fn drop_table(&mut self, table: TableId, unsubscribed: Bytes) {
+    pub(super) fn drop_table(&mut self, table: TableId, feed: FeedId, unsubscribed: Bytes) {
         self.unfollow(table);
         self.push_own(unsubscribed);
-        self.dropped.push(table);
+        self.dropped.push((table, feed));
     }
 
     /// Tables dropped since this was last asked.
-    pub fn take_dropped(&mut self) -> Vec<TableId> {
+    pub(super) fn take_dropped(&mut self) -> Vec<(TableId, FeedId)> {
         std::mem::take(&mut self.dropped)
     }
 
     /// A frame of a table that is followed. `seq` goes up by one from push to push.
-    pub fn push(&mut self, table: TableId, frame: TableFrame, now: Instant) -> Pushed {
+    pub(super) fn push(&mut self, table: TableId, frame: TableFrame, now: Instant) -> Pushed {
         let Some(waiting) = self.tables.get_mut(&table) else {
             return Pushed::NotFollowed;
         };
         let limits = &self.limits;
         let pushed = match &mut waiting.body {
             Body::Frames { frames, bytes } => {
+                debug_assert!(
+                    frames.back().is_none_or(|(_, last)| last.seq < frame.seq),
+                    "commits of one table come in order"
+                );
                 let more = frame.bytes();
                 let too_many = frames.len() >= limits.frames_per_table;
                 let too_big = !frames.is_empty() && *bytes + more > limits.bytes_per_table;
@@ -227,7 +235,7 @@ impl Outbox {
     }
 
     /// The newest snapshot of a table for which one is due. Called while nobody can push to that table.
-    pub fn resolve(&mut self, table: TableId, snapshot: TableFrame, now: Instant) {
+    pub(super) fn resolve(&mut self, table: TableId, snapshot: TableFrame, now: Instant) {
         if let Some(waiting) = self.tables.get_mut(&table)
             && matches!(waiting.body, Body::SnapshotDue)
         {
@@ -239,7 +247,7 @@ impl Outbox {
     }
 
     /// What to do next. A frame that comes out counts as sent.
-    pub fn next(&mut self, now: Instant) -> Next {
+    pub(super) fn next(&mut self, now: Instant) -> Next {
         if let Some(frame) = self.own.pop_front() {
             return Next::Send(frame, None);
         }

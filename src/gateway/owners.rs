@@ -31,7 +31,7 @@ const AGAIN_MAX: Duration = Duration::from_secs(10);
 
 /// Tables that may have no owner. Asking for one that has is harmless: its owner answers.
 #[derive(Debug, Default)]
-pub struct Owners {
+pub(super) struct Owners {
     tables: Mutex<BTreeMap<TableId, Care>>,
 }
 
@@ -49,7 +49,7 @@ impl Owners {
     }
 
     /// Asks for this table's adoption soon, and again until it has an owner.
-    pub fn look_after(&self, table: TableId, kind: Kind) {
+    pub(super) fn look_after(&self, table: TableId, kind: Kind) {
         let jitter = Duration::from_millis(rand::random_range(0..JITTER_MS));
         self.lock().entry(table).or_insert_with(|| Care {
             kind,
@@ -109,7 +109,7 @@ impl Beats {
 ///
 /// Nobody here knows which worker owns which table: a table is asked for at any worker, and the one that
 /// owns it, or can reach its owner, says so.
-pub async fn run(owners: Arc<Owners>, hub: Arc<Hub>, bus: Bus, shutdown: CancellationToken) {
+pub(super) async fn run(owners: Arc<Owners>, hub: Arc<Hub>, bus: Bus, shutdown: CancellationToken) {
     let mut beats = Beats::default();
     let mut asked: FuturesUnordered<BoxFuture<'static, (TableId, bool)>> = FuturesUnordered::new();
     let mut tick = interval(TICK);
@@ -227,7 +227,11 @@ mod tests {
         owners.look_after(table, "chess".parse().unwrap());
         let soon = Instant::now() + Duration::from_millis(JITTER_MS);
         assert_eq!(owners.due(soon, CONCURRENCY).len(), 1);
-        assert_eq!(owners.due(soon, CONCURRENCY).len(), 0, "an answer is awaited");
+        assert_eq!(
+            owners.due(soon, CONCURRENCY).len(),
+            0,
+            "an answer is awaited"
+        );
         owners.on_answer(table, false);
         assert_eq!(owners.due(soon + AGAIN_MIN, CONCURRENCY).len(), 1);
         owners.on_answer(table, true);

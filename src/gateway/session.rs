@@ -16,7 +16,7 @@ use crate::protocol::request::Refusal;
 
 /// The limits of one session.
 #[derive(Clone, Copy, Debug)]
-pub struct SessionLimits {
+pub(super) struct SessionLimits {
     /// The largest frame a client may send.
     pub frame_bytes_max: usize,
     /// How many tables it may follow.
@@ -34,7 +34,7 @@ pub struct SessionLimits {
 }
 
 /// Frames that are not of the protocol, at once and each minute, before the socket is closed.
-pub const BAD_FRAMES: NonZeroU32 = NonZeroU32::new(10).expect("ten is not zero");
+pub(super) const BAD_FRAMES: NonZeroU32 = NonZeroU32::new(10).expect("ten is not zero");
 /// Pings without any sign of life before the socket is closed.
 const PINGS_UNANSWERED: u32 = 3;
 /// When it is worth sending a command again that found too many before it.
@@ -42,7 +42,7 @@ const BUSY_RETRY_MS: u64 = 250;
 
 /// One WebSocket message of a client.
 #[derive(Clone, Copy, Debug)]
-pub enum Incoming<'a> {
+pub(super) enum Incoming<'a> {
     /// A text frame.
     Text(&'a [u8]),
     /// A binary frame.
@@ -53,7 +53,7 @@ pub enum Incoming<'a> {
 
 /// A command on its way to a worker.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Ask {
+pub(super) enum Ask {
     /// Open a table.
     Open {
         /// The client's id of the command.
@@ -78,7 +78,7 @@ pub enum Ask {
 
 impl Ask {
     /// The table whose order it keeps; nothing for an opening.
-    pub fn table(&self) -> Option<TableId> {
+    pub(super) fn table(&self) -> Option<TableId> {
         match self {
             Self::Open { .. } => None,
             Self::Command { table, .. } => Some(*table),
@@ -88,7 +88,7 @@ impl Ask {
 
 /// What the connection is to do.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Action {
+pub(super) enum Action {
     /// Send this.
     Reply(ServerFrame),
     /// Follow a table, or follow it anew.
@@ -119,7 +119,7 @@ pub enum Action {
 
 /// The protocol state of one connection.
 #[derive(Debug)]
-pub struct Session {
+pub(super) struct Session {
     format: Format,
     limits: SessionLimits,
     tokens: Tokens,
@@ -139,7 +139,7 @@ pub struct Session {
 
 impl Session {
     /// A connection that has just been accepted.
-    pub fn new(format: Format, limits: SessionLimits, tokens: Tokens, now: Instant) -> Self {
+    pub(super) fn new(format: Format, limits: SessionLimits, tokens: Tokens, now: Instant) -> Self {
         let time = BucketTime::starting_at(now);
         Self {
             format,
@@ -160,7 +160,7 @@ impl Session {
     }
 
     /// The frame with which a connection begins.
-    pub fn welcome(&self, wall: Timestamp) -> ServerFrame {
+    pub(super) fn welcome(&self, wall: Timestamp) -> ServerFrame {
         let who = self.bearer.as_ref().map(|bearer| &bearer.identity);
         let ping_interval_ms = u64::try_from(self.limits.ping_interval.as_millis());
         ServerFrame::Welcome {
@@ -174,12 +174,12 @@ impl Session {
     }
 
     /// Whose connection this is.
-    pub fn identity(&self) -> Option<&Identity> {
+    pub(super) fn identity(&self) -> Option<&Identity> {
         self.bearer.as_ref().map(|bearer| &bearer.identity)
     }
 
     /// A message came.
-    pub fn on_message(
+    pub(super) fn on_message(
         &mut self,
         message: Incoming<'_>,
         now: Instant,
@@ -314,7 +314,7 @@ impl Session {
     }
 
     /// A table is not followed any more, by no wish of the client.
-    pub fn on_dropped(&mut self, table: TableId) {
+    pub(super) fn on_dropped(&mut self, table: TableId) {
         self.subscriptions.remove(&table);
     }
 
@@ -352,7 +352,7 @@ impl Session {
     }
 
     /// A command has its verdict: the next one to the same table may go.
-    pub fn on_answered(&mut self, table: Option<TableId>) -> Option<Action> {
+    pub(super) fn on_answered(&mut self, table: Option<TableId>) -> Option<Action> {
         self.commands -= 1;
         let table = table?;
         let next = self.lines.get_mut(&table).and_then(VecDeque::pop_front);
@@ -363,17 +363,16 @@ impl Session {
     }
 
     /// When [`Session::on_time`] is to be called next.
-    pub fn wake_at(&self) -> Instant {
+    pub(super) fn wake_at(&self) -> Instant {
         if self.has_spoken {
             self.ping_at
         } else {
-            self.ping_at
-                .min(self.opened_at + self.limits.hello_timeout)
+            self.ping_at.min(self.opened_at + self.limits.hello_timeout)
         }
     }
 
     /// Some time has passed.
-    pub fn on_time(&mut self, now: Instant, wall: Timestamp) -> Vec<Action> {
+    pub(super) fn on_time(&mut self, now: Instant, wall: Timestamp) -> Vec<Action> {
         let is_mute =
             !self.has_spoken && now.duration_since(self.opened_at) >= self.limits.hello_timeout;
         let silence = now.duration_since(self.heard_at);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::live_table::{LiveTable, Resume, Taken};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::metrics;
-use super::outbox::TableFrame;
+use super::outbox::{FeedId, TableFrame};
 use crate::bus::Entry;
 use crate::catalog::{FannedOut, FoldError};
 use crate::domain::{Kind, PlayerId, PresenceChange, StreamSeq, TableId, TableSeq, Viewer};
@@ -19,7 +19,7 @@ use crate::protocol::frame::{Deliver, Format, ServerFrame};
 
 /// A connection that wants to follow a table.
 #[derive(Clone, Debug)]
-pub struct Join {
+pub(super) struct Join {
     /// Where its frames go.
     pub mailbox: Arc<Mailbox>,
     /// Whose it is, if anybody's.
@@ -35,8 +35,10 @@ pub struct Join {
 /// Connections call in from their own tasks, the feed's task from its own: everything happens under one
 /// lock, so a subscriber that joins between two commits gets exactly what follows its start.
 #[derive(Debug)]
-pub struct Feed {
-    /// Which.
+pub(super) struct Feed {
+    /// Unlike any other feed's of this process.
+    pub id: FeedId,
+    /// Which table.
     pub table: TableId,
     state: Mutex<State>,
     /// Rung when there is something to do for the feed's task.
@@ -74,11 +76,11 @@ struct Subscriber {
 
 /// The feed has closed: nothing was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed;
+pub(super) struct Closed;
 
 /// What an entry led to.
 #[derive(Debug)]
-pub enum Fed {
+pub(super) enum Fed {
     /// It was fanned out, or needed no fanning out.
     Done,
     /// Something is missing before it.
@@ -89,8 +91,9 @@ pub enum Fed {
 
 impl Feed {
     /// A feed that waits for its first read.
-    pub fn new(table: TableId) -> Self {
+    pub(super) fn new(id: FeedId, table: TableId) -> Self {
         Self {
+            id,
             table,
             state: Mutex::new(State {
                 phase: Phase::Loading(Vec::new()),
@@ -108,7 +111,7 @@ impl Feed {
     }
 
     /// Lets a connection follow the table, from now or from when the first read is done.
-    pub fn try_join(&self, join: Join) -> Result<(), Closed> {
+    pub(super) fn try_join(&self, join: Join) -> Result<(), Closed> {
         let mut state = self.lock();
         match &mut state.phase {
             Phase::Closed => return Err(Closed),
@@ -125,7 +128,7 @@ impl Feed {
     }
 
     /// Ends a connection's following.
-    pub fn leave(&self, connection: ConnectionId) {
+    pub(super) fn leave(&self, connection: ConnectionId) {
         let mut state = self.lock();
         if let Phase::Loading(waiting) = &mut state.phase {
             waiting.retain(|join| join.mailbox.connection != connection);
@@ -150,7 +153,7 @@ impl Feed {
     }
 
     /// Hands a connection the newest snapshot, if one is due.
-    pub fn resolve(&self, mailbox: &Mailbox) {
+    pub(super) fn resolve(&self, mailbox: &Mailbox) {
         let mut state = self.lock();
         let State {
             phase: Phase::Live(live),
@@ -170,7 +173,7 @@ impl Feed {
     }
 
     /// What anyone may know, if the table is in memory.
-    pub fn spectator_snapshot(&self) -> Option<Bytes> {
+    pub(super) fn spectator_snapshot(&self) -> Option<Bytes> {
         match &mut self.lock().phase {
             Phase::Live(live) => Some(live.snapshot(Viewer::Spectator, Format::Json)),
             Phase::Loading(_) | Phase::Closed => None,
@@ -178,7 +181,7 @@ impl Feed {
     }
 
     /// Which game, if the table is in memory.
-    pub fn kind(&self) -> Option<Kind> {
+    pub(super) fn kind(&self) -> Option<Kind> {
         match &self.lock().phase {
             Phase::Live(live) => Some(live.kind()),
             Phase::Loading(_) | Phase::Closed => None,
@@ -186,7 +189,7 @@ impl Feed {
     }
 
     /// Which game, if the table is in memory and needs an owner.
-    pub fn kind_if_running(&self) -> Option<Kind> {
+    pub(super) fn kind_if_running(&self) -> Option<Kind> {
         match &self.lock().phase {
             Phase::Live(live) if !live.has_ended() => Some(live.kind()),
             Phase::Live(_) | Phase::Loading(_) | Phase::Closed => None,
@@ -210,11 +213,11 @@ impl Feed {
         let mut state = self.lock();
         if let Phase::Loading(waiting) = std::mem::replace(&mut state.phase, Phase::Closed) {
             for join in waiting {
-                join.mailbox.drop_table(self.table, reason);
+                join.mailbox.drop_table(self.table, self.id, reason);
             }
         }
         for subscriber in std::mem::take(&mut state.subscribers).into_values() {
-            subscriber.mailbox.drop_table(self.table, reason);
+            subscriber.mailbox.drop_table(self.table, self.id, reason);
         }
     }
 

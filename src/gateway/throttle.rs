@@ -14,14 +14,14 @@ use tokio::time::Instant;
 
 /// The time that the buckets of one connection go by: whatever it was last set to.
 #[derive(Clone, Debug)]
-pub struct BucketTime {
+pub(super) struct BucketTime {
     start: Instant,
     nanos: Arc<AtomicU64>,
 }
 
 impl BucketTime {
     /// Starts now.
-    pub fn starting_at(now: Instant) -> Self {
+    pub(super) fn starting_at(now: Instant) -> Self {
         Self {
             start: now,
             nanos: Arc::new(AtomicU64::new(0)),
@@ -45,30 +45,30 @@ impl Clock for BucketTime {
 
 /// How much a bucket holds and how fast it refills.
 #[derive(Clone, Copy, Debug)]
-pub struct Rate(Quota);
+pub(super) struct Rate(Quota);
 
 impl Rate {
     /// This many at once, and this many more each second.
-    pub fn per_second(burst: NonZeroU32, per_second: NonZeroU32) -> Self {
+    pub(super) fn per_second(burst: NonZeroU32, per_second: NonZeroU32) -> Self {
         Self(Quota::per_second(per_second).allow_burst(burst))
     }
 
     /// This many at once, and this many more each minute.
-    pub fn per_minute(burst: NonZeroU32, per_minute: NonZeroU32) -> Self {
+    pub(super) fn per_minute(burst: NonZeroU32, per_minute: NonZeroU32) -> Self {
         Self(Quota::per_minute(per_minute).allow_burst(burst))
     }
 }
 
 /// A bucket of tokens. Starts full, so that whoever is new is served at once.
 #[derive(Debug)]
-pub struct Bucket {
+pub(super) struct Bucket {
     time: BucketTime,
     limiter: RateLimiter<NotKeyed, InMemoryState, BucketTime, NoOpMiddleware<Nanos>>,
 }
 
 impl Bucket {
     /// A full bucket.
-    pub fn full(rate: Rate, time: &BucketTime) -> Self {
+    pub(super) fn full(rate: Rate, time: &BucketTime) -> Self {
         Self {
             time: time.clone(),
             limiter: RateLimiter::direct_with_clock(rate.0, time.clone()),
@@ -76,7 +76,7 @@ impl Bucket {
     }
 
     /// Takes one token, or says how long until there is one.
-    pub fn try_take(&mut self, now: Instant) -> Result<(), Duration> {
+    pub(super) fn try_take(&mut self, now: Instant) -> Result<(), Duration> {
         self.time.set(now);
         match self.limiter.check() {
             Ok(()) => Ok(()),

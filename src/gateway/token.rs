@@ -15,7 +15,7 @@ const SECRET_BYTES_MIN: usize = 32;
 /// Clocks of different machines differ by less.
 const LEEWAY_MS: u64 = 5_000;
 /// The longest name that is shown to others, in characters.
-pub const NAME_CHARS_MAX: usize = 24;
+pub(super) const NAME_CHARS_MAX: usize = 24;
 
 /// The secret that tokens are signed with. Prints as nothing.
 #[derive(Clone, PartialEq, Eq)]
@@ -36,7 +36,9 @@ impl fmt::Debug for TokenSecret {
 
 /// The text is no secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a token secret has at least {SECRET_BYTES_MIN} bytes, as `openssl rand -hex 32` prints them")]
+#[error(
+    "a token secret has at least {SECRET_BYTES_MIN} bytes, as `openssl rand -hex 32` prints them"
+)]
 pub struct SecretTooShort;
 
 impl FromStr for TokenSecret {
@@ -166,7 +168,7 @@ fn from_secs(secs: u64) -> Timestamp {
 }
 
 /// A name as it may be shown to others; nothing if it may not.
-pub fn shown_name(name: &str) -> Option<String> {
+pub(super) fn shown_name(name: &str) -> Option<String> {
     let name = name.trim();
     let is_long = name.chars().nth(NAME_CHARS_MAX).is_some();
     if name.is_empty() || is_long || name.chars().any(is_deceptive) {
