@@ -1,0 +1,8 @@
+//! The archive, from outside: each game exactly once, whatever dies or lies, and read back as it was.
+
+mod faults;
+mod log;
+mod objects;
+mod once;
+mod read_back;
+mod world;

@@ -1,0 +1,1 @@
+//! What was archived is read as it was.
