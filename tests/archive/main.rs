@@ -1,5 +1,6 @@
 //! The archive, from outside: each game exactly once, whatever dies or lies, and read back as it was.
 
+mod damage;
 mod faults;
 mod log;
 mod objects;
