@@ -6,4 +6,8 @@ mod log;
 mod objects;
 mod once;
 mod read_back;
+mod s3;
 mod world;
+
+#[path = "../support/weed.rs"]
+mod weed;
