@@ -1,5 +1,12 @@
 //! The event log, requests between roles, and the list of tables: a trait each, on NATS and in memory.
 
+pub mod connect;
+pub mod jetstream;
+pub mod lobby;
+pub mod mail;
+pub mod memory;
+pub mod provision;
+
 use std::fmt::Debug;
 use std::num::NonZeroU16;
 use std::sync::Arc;

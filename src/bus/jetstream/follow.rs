@@ -1,0 +1,149 @@
+//! Following: the republished copies of a table's commits, and the completion markers of a shard.
+
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::context::Context;
+use async_nats::jetstream::stream::ConsumerErrorKind;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt, future, stream};
+
+use super::super::mail::barrier;
+use super::super::{Entry, ReadError, Stored};
+use super::entry;
+use crate::domain::{StreamSeq, TableId};
+use crate::protocol::envelope::{TYPE_ARCHIVED, header as tc};
+use crate::protocol::subject::{self, Address};
+
+/// The server says this often that it has nothing; two silences end the reading.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// One request for markers waits at the server for at most this long.
+const PULL_EXPIRES: Duration = Duration::from_secs(30);
+
+/// The server forgets the consumer of a reader that is gone after this long.
+const CONSUMER_FORGOTTEN: Duration = Duration::from_secs(60);
+
+/// Markers on their way to a reader.
+const MARKERS_AHEAD: usize = 256;
+
+/// The republished copies of a table's messages, from when this returns.
+pub(super) async fn live(
+    client: &Client,
+    table: TableId,
+    shards: NonZeroU16,
+) -> Result<BoxStream<'static, Entry>, ReadError> {
+    let subject = subject::live_of_any_kind(table, shards);
+    let copies = client
+        .subscribe(subject)
+        .await
+        .map_err(|error| unavailable(&error))?;
+    // Without it, a message stored right after our return, by way of another connection, could be missed.
+    barrier(client).await.map_err(|error| unavailable(&error))?;
+    let entries = copies.filter_map(move |message| future::ready(entry::of_table(message, table)));
+    Ok(entries.boxed())
+}
+
+fn unavailable(error: &dyn std::error::Error) -> ReadError {
+    ReadError::Unavailable {
+        reason: error.to_string(),
+    }
+}
+
+/// The completion markers of a shard, by a consumer of our own that acknowledges nothing.
+pub(super) async fn markers(
+    context: &Context,
+    shard: u16,
+    from: StreamSeq,
+) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
+    let stream = subject::events_stream(shard);
+    let config = pull::Config {
+        description: Some("completion markers".to_owned()),
+        filter_subject: subject::done_of_shard(shard),
+        deliver_policy: DeliverPolicy::ByStartSequence {
+            start_sequence: from.get().max(1),
+        },
+        ack_policy: AckPolicy::None,
+        memory_storage: true,
+        num_replicas: 1,
+        inactive_threshold: CONSUMER_FORGOTTEN,
+        ..Default::default()
+    };
+    let consumer = context
+        .create_consumer_on_stream(config, &stream)
+        .await
+        .map_err(|error| match error.kind() {
+            ConsumerErrorKind::JetStream(reason) if reason.code() == 404 => ReadError::NoStream {
+                stream: stream.clone(),
+            },
+            ConsumerErrorKind::JetStream(_)
+            | ConsumerErrorKind::TimedOut
+            | ConsumerErrorKind::Request
+            | ConsumerErrorKind::InvalidConsumerType
+            | ConsumerErrorKind::InvalidName
+            | ConsumerErrorKind::Other => unavailable(&error),
+        })?;
+    let messages = consumer
+        .stream()
+        .max_messages_per_batch(MARKERS_AHEAD)
+        .heartbeat(HEARTBEAT)
+        .expires(PULL_EXPIRES)
+        .messages()
+        .await
+        .map_err(|error| unavailable(&error))?;
+    let mut delivered = 0;
+    let entries = messages
+        .map_err(|error| unavailable(&error))
+        .and_then(move |message| future::ready(marker(&message, &mut delivered)))
+        .try_filter_map(|entry| future::ready(Ok(entry)));
+    Ok(until_error(entries.boxed()))
+}
+
+/// A marker, or nothing for what has replaced one.
+///
+/// A consumer that acknowledges nothing is not sent again what is lost on the way, so the loss must show.
+fn marker(
+    message: &async_nats::jetstream::Message,
+    delivered: &mut u64,
+) -> Result<Option<Entry>, ReadError> {
+    let info = message.info().map_err(|error| ReadError::Unavailable {
+        reason: error.to_string(),
+    })?;
+    *delivered += 1;
+    if info.consumer_sequence != *delivered {
+        return Err(ReadError::Unavailable {
+            reason: "a part of the markers was lost on the way".to_owned(),
+        });
+    }
+    let headers = message.headers.as_ref();
+    let replaced = headers
+        .and_then(|headers| headers.get_last(tc::TYPE))
+        .is_some_and(|value| value.as_str() == TYPE_ARCHIVED);
+    let Some(address) = Address::parse(&message.subject).filter(|_| !replaced) else {
+        return Ok(None);
+    };
+    Ok(Some(Entry {
+        address,
+        seq: StreamSeq::new(info.stream_sequence),
+        previous: StreamSeq::ZERO,
+        id: headers.and_then(entry::message_id),
+        what: Stored::Marker,
+        stored_at: entry::timestamp(info.published.unix_timestamp_nanos()),
+        payload: message.payload.clone(),
+    }))
+}
+
+/// Ends after the first error: what follows it may not follow what was before it.
+fn until_error(
+    entries: BoxStream<'static, Result<Entry, ReadError>>,
+) -> BoxStream<'static, Result<Entry, ReadError>> {
+    stream::unfold(Some(entries), |entries| async move {
+        let mut entries = entries?;
+        let item = entries.next().await?;
+        let rest = item.is_ok().then_some(entries);
+        Some((item, rest))
+    })
+    .boxed()
+}
