@@ -22,13 +22,26 @@ pub(super) struct GatewayArgs {
 
 pub(super) async fn run(args: GatewayArgs, role: Role) -> anyhow::Result<()> {
     if let Err(mistake) = args.gateway.validate() {
-        super::usage_error(&mistake);
+        super::usage_error(&mistake.to_string());
     }
     let bus = connect(&args.nats, "tablecast gateway").await?;
     let listener = listen(&args.gateway).await?;
     print::line(&format!("page: http://{}/", listener.local_addr()?))?;
-    let Role { catalog, metrics, stop } = role;
-    gateway::run(args.gateway, listener, bus, catalog, Clock::System, metrics, stop).await?;
+    let Role {
+        catalog,
+        metrics,
+        stop,
+    } = role;
+    gateway::run(
+        args.gateway,
+        listener,
+        bus,
+        catalog,
+        Clock::System,
+        metrics,
+        stop,
+    )
+    .await?;
     Ok(())
 }
 

@@ -31,21 +31,21 @@ impl LobbyLines {
     }
 
     /// Writes lines until stopped, then those that still wait, if the list can be written at all.
-    pub(super) async fn write_to(&self, lobby: &dyn Lobby, stop: CancellationToken) {
+    pub(super) async fn write_to(self, lobby: Arc<dyn Lobby>, stop: CancellationToken) {
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 () = self.written.notified() => {}
             }
-            if !self.write_waiting(lobby).await {
+            if !self.write_waiting(&*lobby).await {
                 tokio::select! {
                     () = stop.cancelled() => break,
                     () = tokio::time::sleep(RETRY_PAUSE) => self.written.notify_one(),
                 }
             }
         }
-        self.write_waiting(lobby).await;
+        self.write_waiting(&*lobby).await;
     }
 
     /// Whether all lines could be written. After the first that could not, the others wait, too.

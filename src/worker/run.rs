@@ -1,6 +1,7 @@
 //! The worker role: takes tables that are opened or left, and says that it is alive.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use tracing::{info, warn};
 use super::WorkerConfig;
 use super::adoption::{adopt, open};
 use super::tables::Worker;
-use crate::bus::{Bus, MailError, Request};
+use crate::bus::{Bus, MailError};
 use crate::catalog::Catalog;
 use crate::domain::Kind;
 use crate::protocol::request::{Adoption, Beat, Refusal, Verdict, encode};
@@ -53,13 +54,15 @@ pub async fn run(
     let kinds: Vec<Kind> = worker.catalog.kinds().cloned().collect();
     info!(worker.id = %worker.id, ?kinds, "worker {} takes tables", worker.id);
     let lobby_stop = CancellationToken::new();
-    let lobby = {
-        let (worker, stop) = (worker.clone(), lobby_stop.clone());
-        async move { worker.lobby.write_to(&*worker.bus.lobby, stop).await }
-    };
+    let lines = worker
+        .lobby
+        .clone()
+        .write_to(Arc::clone(&worker.bus.lobby), lobby_stop.clone());
     let work = async {
         let taking = async {
-            let takers = kinds.iter().map(|kind| take_tables(&worker, kind));
+            let takers = kinds
+                .into_iter()
+                .map(|kind| take_tables(worker.clone(), kind));
             let taken = futures_util::future::try_join_all(takers).await;
             let result = match taken {
                 Ok(_) if !stop.is_cancelled() => Err(WorkerError::Closed),
@@ -77,33 +80,36 @@ pub async fn run(
         lobby_stop.cancel();
         result
     };
-    let (result, ()) = tokio::join!(work, lobby);
+    let (result, ()) = tokio::join!(work, lines);
     result
 }
 
 /// Opens and adopts tables of one kind, until stopped.
-async fn take_tables(worker: &Worker, kind: &Kind) -> Result<(), WorkerError> {
+async fn take_tables(worker: Worker, kind: Kind) -> Result<(), WorkerError> {
     let mail = &worker.bus.mail;
-    let opens = mail.serve(subject::open(kind), subject::WORKERS).await?;
-    let adoptions = mail.serve(subject::adopt(kind), subject::WORKERS).await?;
-    let serve_open = |request: Request| async move {
-        let opened = AssertUnwindSafe(open(worker, kind, &request.payload)).catch_unwind();
-        let verdict = opened.await.unwrap_or_else(|_| Verdict::Rejected(fault()));
-        request.reply.send(encode(&verdict)).await;
-    };
-    let serve_adopt = |request: Request| async move {
-        let adopted = AssertUnwindSafe(adopt(worker, kind, &request.payload)).catch_unwind();
-        let adoption = adopted
-            .await
-            .unwrap_or_else(|_| Adoption::Declined(fault()));
-        request.reply.send(encode(&adoption)).await;
-    };
-    let opens = opens.take_until(worker.stop.cancelled());
-    let adoptions = adoptions.take_until(worker.stop.cancelled());
-    tokio::join!(
-        opens.for_each_concurrent(TAKING_AT_ONCE, serve_open),
-        adoptions.for_each_concurrent(TAKING_AT_ONCE, serve_adopt),
-    );
+    let opens = mail.serve(subject::open(&kind), subject::WORKERS).await?;
+    let adoptions = mail.serve(subject::adopt(&kind), subject::WORKERS).await?;
+    let opens = opens.take_until(worker.stop.clone().cancelled_owned());
+    let adoptions = adoptions.take_until(worker.stop.clone().cancelled_owned());
+    let opened = opens.for_each_concurrent(TAKING_AT_ONCE, |request| {
+        let (worker, kind) = (worker.clone(), kind.clone());
+        async move {
+            let opened = AssertUnwindSafe(open(&worker, &kind, &request.payload)).catch_unwind();
+            let verdict = opened.await.unwrap_or_else(|_| Verdict::Rejected(fault()));
+            request.reply.send(encode(&verdict)).await;
+        }
+    });
+    let adopted = adoptions.for_each_concurrent(TAKING_AT_ONCE, |request| {
+        let (worker, kind) = (worker.clone(), kind.clone());
+        async move {
+            let adopted = AssertUnwindSafe(adopt(&worker, &kind, &request.payload)).catch_unwind();
+            let adoption = adopted
+                .await
+                .unwrap_or_else(|_| Adoption::Declined(fault()));
+            request.reply.send(encode(&adoption)).await;
+        }
+    });
+    tokio::join!(opened, adopted);
     Ok(())
 }
 
