@@ -1,5 +1,9 @@
 //! Against real servers, which the tests start themselves.
 
+#[path = "../support/leaky.rs"]
+mod leaky;
+#[path = "../support/liap_games.rs"]
+mod liap_games;
 #[path = "../support/nats_server.rs"]
 mod nats_server;
 #[path = "../support/pebbles.rs"]
@@ -11,4 +15,5 @@ mod tables;
 
 mod bus;
 mod streams;
+mod twins;
 mod worker;

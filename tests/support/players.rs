@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use tablecast::bus::connect::{NatsConfig, connect};
 use tablecast::bus::{Bus, RequestError};
 use tablecast::catalog::Catalog;
 use tablecast::domain::{
@@ -21,7 +22,8 @@ use tablecast::protocol::subject;
 use tablecast::runtime::clock::Clock;
 use tablecast::runtime::config::from_args;
 use tablecast::runtime::entropy::Entropy;
-use tablecast::worker::{self, WorkerError};
+use tablecast::worker::{self, WorkerConfig, WorkerError};
+use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -31,7 +33,7 @@ use crate::pebbles::{self, Pebbles};
 /// How long something that must happen may take.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// A worker in this process. Dropped, it is gone without a goodbye.
+/// A worker in this process.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) id: String,
@@ -40,16 +42,10 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts one on a connection of its own.
     pub(crate) fn start(bus: Bus, id: &str, clock: Clock, more: &[&str]) -> Self {
-        let options = ["--worker-id", id, "--ended-linger", "1s"];
-        let options: Vec<&str> = options.into_iter().chain(more.iter().copied()).collect();
-        let config = from_args(&options).expect("options");
-        let catalog = Catalog::new().with::<Pebbles>().with::<LiapTui>();
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
-        let time = (clock, Entropy::from_os());
-        task.spawn(worker::run(config, bus, catalog, time, stop.clone()));
+        task.spawn(run(bus, clock, options(id, more), stop.clone()));
         Self {
             id: id.to_owned(),
             stop,
@@ -67,6 +63,59 @@ impl Worker {
         let ended = timeout(SOON, self.task.join_next()).await;
         let result = ended.expect("it stops in time").expect("it ran");
         result.expect("no panic").expect("a clean stop");
+    }
+}
+
+fn options(id: &str, more: &[&str]) -> WorkerConfig {
+    let options = ["--worker-id", id].into_iter();
+    from_args(&options.chain(more.iter().copied()).collect::<Vec<_>>()).expect("options")
+}
+
+async fn run(
+    bus: Bus,
+    clock: Clock,
+    config: WorkerConfig,
+    stop: CancellationToken,
+) -> Result<(), WorkerError> {
+    let catalog = Catalog::new().with::<Pebbles>().with::<LiapTui>();
+    worker::run(config, bus, catalog, (clock, Entropy::from_os()), stop).await
+}
+
+/// A worker with threads and a connection of its own, which can be killed as a process can.
+#[derive(Debug)]
+pub(crate) struct Mortal(Option<Runtime>);
+
+impl Mortal {
+    pub(crate) fn start(nats: NatsConfig, id: &str) -> Self {
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("threads");
+        let config = options(id, &[]);
+        runtime.spawn(async move {
+            let bus = connect(&nats, "mortal").await.expect("a bus");
+            run(bus, Clock::System, config, CancellationToken::new()).await
+        });
+        Self(Some(runtime))
+    }
+
+    /// From one moment to the next it is gone, and says nothing.
+    pub(crate) fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

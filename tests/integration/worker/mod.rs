@@ -8,7 +8,7 @@ mod time;
 use tablecast::runtime::clock::Clock;
 
 use crate::nats_server::NatsServer;
-use crate::players::{Client, Worker};
+use crate::players::{Client, Mortal, Worker};
 
 /// A server, one worker, and whoever asks it.
 async fn one_worker(more: &[&str]) -> (NatsServer, Worker, Client) {
@@ -22,4 +22,14 @@ async fn one_worker(more: &[&str]) -> (NatsServer, Worker, Client) {
 
 async fn another_worker(server: &NatsServer, id: &str, more: &[&str]) -> Worker {
     Worker::start(server.bus(&[]).await, id, Clock::System, more)
+}
+
+/// The same, but that the worker can be killed.
+async fn one_mortal() -> (NatsServer, Mortal, Client) {
+    let server = NatsServer::start().await;
+    let worker = Mortal::start(server.config(&[]), "w1");
+    let client = Client {
+        bus: server.bus(&[]).await,
+    };
+    (server, worker, client)
 }

@@ -1,0 +1,11 @@
+//! Two games that differ only in what a viewer may not know look the same to that viewer, byte for byte.
+
+mod rules;
+mod wire;
+
+use rand_chacha::rand_core::SeedableRng;
+use tablecast::domain::Dice;
+
+fn dice(seed: u64) -> Dice {
+    Dice::seed_from_u64(seed)
+}

@@ -1,0 +1,156 @@
+//! Every prefix of whole games, every viewer, both formats: commits, snapshots and refusals.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use tablecast::catalog::{Catalog, Referee, Replica, Rules};
+use tablecast::domain::{Dice, Game, Seat, TableId, TurnContext, Viewer};
+use tablecast::games::liap_tui::LiapTui;
+use tablecast::protocol::frame::Format;
+
+use super::dice;
+use crate::leaky::{IN_EVENTS, IN_REFUSALS, IN_VIEWS, Leaky};
+use crate::liap_games::{
+    EPOCH, LiapCommit, attempts, encode, game_after, kind, moment, play, player, twin, viewers,
+};
+
+/// What was compared, by phase, plays on the table and whether a redeal is being decided.
+type Coverage = BTreeMap<String, usize>;
+
+/// Compares a game with a twin of each of its prefixes, for every viewer.
+fn compare<G: Game>(game: &[LiapCommit], dice: &mut Dice) -> Result<Coverage, String> {
+    let catalog = Catalog::new().with::<G>();
+    let rules = catalog.get(&kind()).expect("a game");
+    let table = TableId::new(EPOCH, [9; 10]);
+    let payloads: Vec<Bytes> = game.iter().map(|commit| encode(table, commit)).collect();
+    let mut coverage = Coverage::new();
+    for length in 1..=game.len() {
+        for viewer in viewers() {
+            let Some(other) = twin(&game[..length], viewer, dice) else {
+                continue;
+            };
+            let others = game.iter().zip(&other).zip(&payloads);
+            let others = others.map(|((commit, other), payload)| {
+                if commit == other {
+                    payload.clone()
+                } else {
+                    encode(table, other)
+                }
+            });
+            let others: Vec<Bytes> = others.collect();
+            let twins = Twins {
+                rules: &**rules,
+                table,
+                worlds: [&payloads[..length], &others],
+            };
+            twins.look_alike(viewer)?;
+            if let Viewer::Seated(seat) = viewer {
+                twins.refuse_alike(seat, &game[..length])?;
+            }
+            let seen = format!("{:?}", moment(&game[..length]));
+            *coverage.entry(seen).or_default() += 1;
+        }
+    }
+    Ok(coverage)
+}
+
+struct Twins<'a> {
+    rules: &'a dyn Rules,
+    table: TableId,
+    worlds: [&'a [Bytes]; 2],
+}
+
+impl Twins<'_> {
+    fn look_alike(&self, viewer: Viewer) -> Result<(), String> {
+        let [one, other] = self.worlds;
+        let [mut a, mut b] = [one, other].map(|world| {
+            let begun = self.rules.replica(self.table, &world[0]);
+            let (replica, first) = begun.expect("a first commit");
+            (replica, vec![first])
+        });
+        for ((replica, seen), world) in [(&mut a, one), (&mut b, other)] {
+            for payload in &world[1..] {
+                seen.push(replica.fold(payload).expect("the next commit"));
+            }
+        }
+        for format in Format::ALL {
+            for (one, other) in a.1.iter().zip(&b.1) {
+                same(&one.frame(viewer, format), &other.frame(viewer, format))?;
+            }
+            let snapshot = |replica: &dyn Replica| replica.snapshot(viewer, format);
+            same(&snapshot(&*a.0), &snapshot(&*b.0))?;
+        }
+        Ok(())
+    }
+
+    /// What a seat is told of its commands depends on nothing that it may not know either.
+    fn refuse_alike(&self, seat: Seat, game: &[LiapCommit]) -> Result<(), String> {
+        let [mut a, mut b] = self.worlds.map(|world| {
+            let begun = self.rules.referee(self.table, &world[0]);
+            let mut referee = begun.expect("a first commit");
+            for payload in &world[1..] {
+                referee.fold(payload).expect("the next commit");
+            }
+            referee
+        });
+        let own = game_after(game).view(Viewer::Seated(seat)).hand;
+        let cx = TurnContext {
+            now: game.last().expect("a commit").at,
+            seed: [5; 32],
+        };
+        for command in attempts(&own.expect("a seat has a hand")) {
+            let told = |referee: &mut dyn Referee| {
+                let id = "x".parse().expect("an id");
+                let decided = referee.decide(&player(seat), id, command.clone(), &cx);
+                decided.map(|draft| draft.is_some())
+            };
+            let (one, other) = (told(&mut *a), told(&mut *b));
+            if one != other {
+                return Err(format!("{command}: {one:?} or {other:?}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn same(one: &Bytes, other: &Bytes) -> Result<(), String> {
+    if one == other {
+        return Ok(());
+    }
+    let [one, other] = [one, other].map(|frame| String::from_utf8_lossy(frame));
+    Err(format!("{one}\n{other}"))
+}
+
+#[test]
+fn no_byte_of_a_whole_game_depends_on_what_its_viewer_may_not_know() {
+    let mut coverage = Coverage::new();
+    for seed in 0..3 {
+        let game = play(seed, 20);
+        let seen = compare::<LiapTui>(&game, &mut dice(seed)).expect("nothing leaks");
+        for (moment, times) in seen {
+            *coverage.entry(moment).or_default() += times;
+        }
+    }
+    println!("{coverage:#?}");
+    // Face-down plays, one to three of them, and a redeal that is being decided.
+    for moment in [
+        "(Turn, 1, false)",
+        "(Turn, 2, false)",
+        "(Turn, 3, false)",
+        "(Preparation, 0, true)",
+    ] {
+        assert!(
+            coverage.get(moment).is_some_and(|times| *times > 3),
+            "{moment}: {coverage:?}"
+        );
+    }
+}
+
+#[test]
+fn a_leak_is_found_wherever_it_is() {
+    let game = play(1, 10);
+    compare::<Leaky<9>>(&game, &mut dice(1)).expect("no leak, none found");
+    compare::<Leaky<IN_VIEWS>>(&game, &mut dice(1)).expect_err("in snapshots");
+    compare::<Leaky<IN_EVENTS>>(&game, &mut dice(1)).expect_err("in commits");
+    compare::<Leaky<IN_REFUSALS>>(&game, &mut dice(1)).expect_err("in refusals");
+}

@@ -1,0 +1,1 @@
+//! The same over real servers, gateways and sockets.
