@@ -97,9 +97,12 @@ impl<const WHERE: u8> Game for Leaky<WHERE> {
     }
 
     fn view_event(event: &Event, viewer: Viewer) -> Option<EventView> {
-        let seen_by = match event {
-            Event::PiecesPlayed { seat, .. } if WHERE == IN_EVENTS => Viewer::Seated(*seat),
-            _ => viewer,
+        let seen_by = if let Event::PiecesPlayed { seat, .. } = event
+            && WHERE == IN_EVENTS
+        {
+            Viewer::Seated(*seat)
+        } else {
+            viewer
         };
         LiapTui::view_event(event, seen_by)
     }

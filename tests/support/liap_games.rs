@@ -50,7 +50,18 @@ pub(crate) fn encode(table: TableId, commit: &LiapCommit) -> Bytes {
 
 /// Plays a whole game at one table: four players, who come and go, and owners that change.
 pub(crate) fn play(seed: u64, target: i64) -> Vec<LiapCommit> {
-    Play4::new(seed, target).to_the_end()
+    Play4::new(seed, target).play_on()
+}
+
+/// Games in which weak seats decide on a redeal.
+pub(crate) fn games_with_weak_hands(target: i64) -> impl Iterator<Item = Vec<LiapCommit>> {
+    let has_weak_hands = |game: &Vec<LiapCommit>| {
+        let mut events = game.iter().flat_map(|commit| &commit.events);
+        events.any(|event| matches!(event, TableEvent::Game(Event::WeakHandsFound { .. })))
+    };
+    (0..)
+        .map(move |seed| play(seed, target))
+        .filter(has_weak_hands)
 }
 
 struct Play4 {
@@ -107,7 +118,7 @@ impl Play4 {
         play
     }
 
-    fn to_the_end(mut self) -> Vec<LiapCommit> {
+    fn play_on(mut self) -> Vec<LiapCommit> {
         while self.referee.status() != Status::Ended {
             if let Some(draft) = self.draft() {
                 self.confirm(&draft);
@@ -214,28 +225,25 @@ fn weak(hands: &Hands) -> [bool; 4] {
 
 /// Hands that were taken back are nobody's business any more but their own seats'.
 fn exchange_redealt_hands(events: &mut [&mut Event], others: &[Seat], dice: &mut Dice) {
-    let mut last_deal = None;
-    for place in 0..events.len() {
-        match &*events[place] {
-            Event::PiecesDealt { .. } => last_deal = Some(place),
-            Event::RedealExecuted { .. } => {
-                let place = last_deal.take().expect("a deal before it is taken back");
-                let Event::PiecesDealt { hands, .. } = &mut *events[place] else {
-                    unreachable!("that is where the deal is");
-                };
-                let slots = others.iter().flat_map(|seat| {
-                    hands[seat.index()].clone().into_iter().map(|piece| Hidden {
-                        seat: *seat,
-                        piece,
-                        is_played: false,
-                    })
-                });
-                let slots: Vec<Hidden> = slots.collect();
-                if let Some(pieces) = exchanged(&slots, hands, dice) {
-                    deal_instead(hands, &slots, &pieces);
-                }
+    let mut last_deal: Option<&mut Hands> = None;
+    for event in events {
+        let is_redeal = matches!(event, Event::RedealExecuted { .. });
+        if let Event::PiecesDealt { hands, .. } = &mut **event {
+            last_deal = Some(hands);
+        } else if is_redeal {
+            let hands = last_deal.take().expect("a deal before it is taken back");
+            let slots = others.iter().flat_map(|seat| {
+                let held = hands[seat.index()].clone().into_iter();
+                held.map(|piece| Hidden {
+                    seat: *seat,
+                    piece,
+                    is_played: false,
+                })
+            });
+            let slots: Vec<Hidden> = slots.collect();
+            if let Some(pieces) = exchanged(&slots, hands, dice) {
+                deal_instead(hands, &slots, &pieces);
             }
-            _ => {}
         }
     }
 }
@@ -303,13 +311,13 @@ fn exchange_hidden_pieces(
     dice: &mut Dice,
 ) {
     let slots: Vec<Hidden> = others.iter().flat_map(|seat| hidden(game, *seat)).collect();
-    let deal = events
-        .iter_mut()
-        .rev()
-        .find_map(|event| match &mut **event {
-            Event::PiecesDealt { hands, .. } => Some(hands),
-            _ => None,
-        });
+    let deal = events.iter_mut().rev().find_map(|event| {
+        if let Event::PiecesDealt { hands, .. } = &mut **event {
+            Some(hands)
+        } else {
+            None
+        }
+    });
     let Some(hands) = deal.filter(|_| !slots.is_empty()) else {
         return;
     };
@@ -353,18 +361,17 @@ fn play_instead(events: &mut [&mut Event], play: Play) {
 /// What others have said to a redeal that is not decided.
 fn change_secret_decisions(events: &mut [&mut Event], others: &[Seat], dice: &mut Dice) {
     for event in events.iter_mut().rev() {
-        match &mut **event {
-            Event::RedealDecisionMade {
-                seat,
-                accepted,
-                by_timeout,
-            } => {
-                if others.contains(seat) {
-                    *accepted = dice.random();
-                    *by_timeout = dice.random();
-                }
-            }
-            _ => return,
+        let Event::RedealDecisionMade {
+            seat,
+            accepted,
+            by_timeout,
+        } = &mut **event
+        else {
+            return;
+        };
+        if others.contains(seat) {
+            *accepted = dice.random();
+            *by_timeout = dice.random();
         }
     }
 }

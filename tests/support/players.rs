@@ -154,7 +154,7 @@ pub(crate) fn human(name: &str) -> Seating {
 }
 
 /// A table of pebbles that begins at once, opened by ann with the command id `open`.
-pub(crate) fn pebbles_of(seats: [Seating; 2], setup: Value) -> OpenRequest {
+pub(crate) fn pebbles_of(seats: &[Seating; 2], setup: Value) -> OpenRequest {
     OpenRequest {
         table: new_table(),
         by: player("ann"),
@@ -172,7 +172,7 @@ pub(crate) fn pebbles_of(seats: [Seating; 2], setup: Value) -> OpenRequest {
 
 /// Ann against bob.
 pub(crate) fn two_players() -> OpenRequest {
-    pebbles_of([human("ann"), human("bob")], json!({}))
+    pebbles_of(&[human("ann"), human("bob")], json!({}))
 }
 
 pub(crate) fn take(count: u32) -> Value {

@@ -41,7 +41,7 @@ async fn append(client: &Client, table: TableId, after: StreamSeq, payload: Byte
 async fn a_table_that_is_adopted_away_is_forgotten_by_its_owner() {
     let (server, first, client) = one_worker(&[]).await;
     let players = [human("ann"), human("bob")];
-    let request = pebbles_of(players, json!({ "pebbles": 100 }));
+    let request = pebbles_of(&players, json!({ "pebbles": 100 }));
     let table = request.table;
     client.open(&request).await;
     let second = another_worker(&server, "w2", &[]).await;
@@ -230,7 +230,7 @@ async fn a_commit_of_a_newer_version_is_not_skipped() {
 #[tokio::test]
 async fn the_marker_that_an_owner_did_not_live_to_write_is_written_once() {
     let (server, worker, client) = one_mortal().await;
-    let request = pebbles_of([Seating::Bot, Seating::Bot], json!({}));
+    let request = pebbles_of(&[Seating::Bot, Seating::Bot], json!({}));
     client.open(&request).await;
     client.markers(request.table).await;
     worker.kill();

@@ -21,7 +21,7 @@ async fn a_table_opened_again_gets_the_first_answer() {
 #[tokio::test]
 async fn what_cannot_be_played_is_not_opened() {
     let (_server, _worker, client) = one_worker(&[]).await;
-    let request = pebbles_of([Seating::Bot, Seating::Bot], json!({ "pebbles": 101 }));
+    let request = pebbles_of(&[Seating::Bot, Seating::Bot], json!({ "pebbles": 101 }));
     assert_eq!(refused(client.open(&request).await).code, "bad_opening");
     assert!(client.commits(request.table).await.is_empty());
 }
@@ -91,7 +91,7 @@ async fn nonsense_is_answered_and_changes_nothing() {
 #[tokio::test]
 async fn bots_play_to_the_marker_and_late_commands_are_answered() {
     let (_server, _worker, client) = one_worker(&[]).await;
-    let request = pebbles_of([Seating::Bot, Seating::Bot], json!({ "pebbles": 50 }));
+    let request = pebbles_of(&[Seating::Bot, Seating::Bot], json!({ "pebbles": 50 }));
     client.open(&request).await;
     client.wait_for(request.table, "table.completed").await;
     let late = client.persist(request.table, "ann", "late", take(1)).await;
@@ -105,7 +105,7 @@ async fn bots_play_to_the_marker_and_late_commands_are_answered() {
 #[tokio::test]
 async fn a_game_that_is_over_when_it_begins_is_completed() {
     let (_server, worker, client) = one_worker(&[]).await;
-    let request = pebbles_of([Seating::Bot, Seating::Bot], json!({ "pebbles": 0 }));
+    let request = pebbles_of(&[Seating::Bot, Seating::Bot], json!({ "pebbles": 0 }));
     assert_eq!(client.open(&request).await, accepted(1));
     assert_eq!(client.markers(request.table).await, 1);
     worker.stop();
@@ -117,7 +117,7 @@ async fn a_game_that_is_over_when_it_begins_is_completed() {
 async fn a_full_worker_declines_until_there_is_room() {
     let (_server, _worker, client) =
         one_worker(&["--tables-max", "1", "--ended-linger", "0s"]).await;
-    let first = pebbles_of([crate::players::human("ann"), Seating::Open], json!({}));
+    let first = pebbles_of(&[crate::players::human("ann"), Seating::Open], json!({}));
     let (second, mut known) = (two_players(), first.clone());
     assert_eq!(client.open(&first).await, accepted(1));
     let refusal = refused(client.open(&second).await);

@@ -95,7 +95,7 @@ async fn a_silent_log_is_answered_unavailable_and_the_retry_finds_the_commit() {
 #[tokio::test(start_paused = true)]
 async fn a_full_log_refuses_and_the_table_waits_for_room() {
     let (_network, _worker, faults, client) = in_memory(&[]);
-    let request = pebbles_of([crate::players::human("ann"), Seating::Bot], json!({}));
+    let request = pebbles_of(&[crate::players::human("ann"), Seating::Bot], json!({}));
     let table = request.table;
     client.open(&request).await;
     faults.set_full(true);
@@ -133,7 +133,7 @@ async fn a_full_log_refuses_and_the_table_waits_for_room() {
 async fn a_late_marker_holds_no_command_up() {
     let (_network, worker, faults, client) = in_memory(&[]);
     let request = pebbles_of(
-        [crate::players::human("ann"), crate::players::human("bob")],
+        &[crate::players::human("ann"), crate::players::human("bob")],
         json!({ "pebbles": 1 }),
     );
     let table = request.table;

@@ -10,7 +10,7 @@ use crate::players::{accepted, bot_of, human, pebbles_of, take, two_players};
 async fn a_turn_ends_by_a_move_or_by_its_limit() {
     let (_server, _worker, client) = one_worker(&[]).await;
     let setup = json!({ "pebbles": 3, "limit_ms": 30 });
-    let request = pebbles_of([human("ann"), human("bob")], setup);
+    let request = pebbles_of(&[human("ann"), human("bob")], setup);
     client.open(&request).await;
     client.wait_for(request.table, "table.completed").await;
     assert_eq!(client.commits(request.table).await.len(), 4);
@@ -37,7 +37,7 @@ async fn a_player_who_thinks_too_long_is_helped_and_keeps_the_seat() {
 async fn a_deadline_without_consequence_holds_nothing_else_up() {
     let (_server, _worker, client) = one_worker(&[]).await;
     let setup = json!({ "limit_ms": 1, "limit_is_barren": true });
-    let mut request = pebbles_of([human("ann"), human("bob")], setup);
+    let mut request = pebbles_of(&[human("ann"), human("bob")], setup);
     let table = request.table;
     request.options.grace_ms = Some(100);
     client.open(&request).await;
@@ -54,7 +54,7 @@ async fn a_deadline_without_consequence_holds_nothing_else_up() {
 #[tokio::test]
 async fn a_bot_plays_for_who_is_gone_and_stops_when_they_are_back() {
     let (_server, _worker, client) = one_worker(&[]).await;
-    let mut request = pebbles_of([human("ann"), human("bob")], json!({ "pebbles": 100 }));
+    let mut request = pebbles_of(&[human("ann"), human("bob")], json!({ "pebbles": 100 }));
     let table = request.table;
     request.options.grace_ms = Some(20);
     client.open(&request).await;
@@ -86,7 +86,7 @@ async fn a_bot_plays_for_who_is_gone_and_stops_when_they_are_back() {
 #[tokio::test]
 async fn a_table_that_everybody_has_left_is_closed() {
     let (_server, _worker, client) = one_worker(&[]).await;
-    let mut request = pebbles_of([human("ann"), human("bob")], json!({ "pebbles": 100 }));
+    let mut request = pebbles_of(&[human("ann"), human("bob")], json!({ "pebbles": 100 }));
     request.options.grace_ms = Some(0);
     request.options.abandon_ms = 30;
     request.options.bot_delay_ms = (10_000, 10_000);
@@ -106,7 +106,7 @@ async fn a_table_that_everybody_has_left_is_closed() {
 #[tokio::test]
 async fn a_host_who_leaves_before_the_start_closes_the_table() {
     let (_server, _worker, client) = one_worker(&[]).await;
-    let mut request = pebbles_of([human("ann"), Seating::Open], json!({}));
+    let mut request = pebbles_of(&[human("ann"), Seating::Open], json!({}));
     request.host = Some(Seat(0));
     client.open(&request).await;
     let left = client

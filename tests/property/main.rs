@@ -1,0 +1,6 @@
+//! What holds for all inputs.
+
+#[path = "../support/pebbles.rs"]
+mod pebbles;
+
+mod replay;

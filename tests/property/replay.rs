@@ -1,0 +1,223 @@
+//! Replaying a table's commits gives the state that the worker had, whatever happened at the table.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use rand_chacha::rand_core::SeedableRng;
+use serde_json::{Value, json};
+use tablecast::catalog::{Catalog, Drafted, Referee, Replica};
+use tablecast::domain::{
+    Cause, Dice, Game, Identity, Kind, Opening, PresenceChange, Seat, Seating, StartRule, Status,
+    TableId, TableOptions, Timestamp, TurnContext, Viewer,
+};
+use tablecast::games::liap_tui::LiapTui;
+use tablecast::protocol::envelope::{Envelope, Message};
+use tablecast::protocol::frame::Format;
+
+use crate::pebbles::Pebbles;
+
+const EPOCH: Timestamp = Timestamp::from_millis(1_795_000_000_000);
+
+/// A worker's side of a table, a gateway's side, and what is in the log between them.
+struct Table<G> {
+    rules: Catalog,
+    kind: Kind,
+    table: TableId,
+    seats: u8,
+    referee: Box<dyn Referee>,
+    replica: Box<dyn Replica>,
+    log: Vec<Bytes>,
+    now_ms: u64,
+    dice: Dice,
+    game: std::marker::PhantomData<G>,
+}
+
+fn player(seat: u8) -> Identity {
+    Identity {
+        player: format!("p{seat}").parse().expect("a player"),
+        name: format!("Player {seat}"),
+    }
+}
+
+impl<G: Game> Table<G> {
+    fn open(setup: Value, start: StartRule, seed: u64) -> Self {
+        let rules = Catalog::new().with::<G>();
+        let kind: Kind = G::KIND.parse().expect("a kind");
+        let game = rules.get(&kind).expect("a game");
+        let seats = game.seats(&setup).expect("a setup");
+        let seating = (0..seats).map(|seat| match seat {
+            0 => Seating::Human {
+                player: player(0).player,
+                name: player(0).name,
+            },
+            1 => Seating::Open,
+            _ => Seating::Bot,
+        });
+        let opening = Opening {
+            kind: kind.clone(),
+            rules: G::RULES_VERSION,
+            setup,
+            options: TableOptions {
+                start,
+                turn_limit_ms: Some(60_000),
+                ..TableOptions::default()
+            },
+            seats: seating.collect(),
+            host: Some(Seat(0)),
+        };
+        let cause = Cause::Command {
+            player: player(0).player,
+            id: "open".parse().expect("an id"),
+        };
+        let cx = TurnContext {
+            now: EPOCH,
+            seed: [1; 32],
+        };
+        let table = TableId::new(EPOCH, [3; 10]);
+        let (mut referee, draft) = game.open(table, opening, cause, &cx).expect("opened");
+        referee.confirm();
+        let (replica, _) = game.replica(table, &draft.payload).expect("a first commit");
+        Self {
+            kind,
+            table,
+            seats,
+            referee,
+            replica,
+            log: vec![draft.payload],
+            now_ms: EPOCH.as_millis(),
+            dice: Dice::seed_from_u64(seed),
+            rules,
+            game: std::marker::PhantomData,
+        }
+    }
+
+    /// Something happens, or is refused.
+    fn step(&mut self) {
+        self.now_ms += self.dice.random_range(0..2_000);
+        let cx = TurnContext {
+            now: Timestamp::from_millis(self.now_ms),
+            seed: self.dice.random(),
+        };
+        if let Some(draft) = self.draft(&cx) {
+            self.referee.confirm();
+            self.replica.fold(&draft.payload).expect("the next commit");
+            self.log.push(draft.payload);
+        }
+    }
+
+    fn draft(&mut self, cx: &TurnContext) -> Option<Drafted> {
+        let who = player(self.dice.random_range(0..self.seats + 1));
+        let id = format!("c{}", self.dice.random_range(0..50)).parse();
+        let id = id.expect("an id");
+        match self.dice.random_range(0..10) {
+            0 => Some(self.referee.claim("w2".parse().expect("a worker"), cx)),
+            1 => {
+                let change = [PresenceChange::Came, PresenceChange::Went];
+                let change = *change.choose(&mut self.dice)?;
+                self.referee.on_presence(&who.player, change, cx)
+            }
+            2..=4 => {
+                self.now_ms = self.now_ms.max(self.referee.next_due()?.as_millis());
+                let now = Timestamp::from_millis(self.now_ms);
+                self.referee.on_time(&TurnContext { now, ..*cx })
+            }
+            5..=7 => {
+                let seat = *self.referee.bots_to_act().choose(&mut self.dice)?;
+                self.referee.decide_for_bot(seat, cx).expect("legal")
+            }
+            _ => {
+                let seat = self.dice.random_range(0..self.seats);
+                let commands = [
+                    json!({ "type": "table.sit", "seat": seat }),
+                    json!({ "type": "table.sit" }),
+                    json!({ "type": "table.leave" }),
+                    json!({ "type": "table.add_bot", "seat": seat }),
+                    json!({ "type": "table.remove_player", "seat": seat }),
+                    json!({ "type": "table.start" }),
+                    json!({ "type": "table.start" }),
+                    json!({ "type": "take", "count": 2 }),
+                    json!({ "type": "declare", "value": 2 }),
+                    json!({ "type": "redeal_accept" }),
+                ];
+                let command = commands.choose(&mut self.dice)?.clone();
+                self.referee.decide(&who, id, command, cx).ok().flatten()
+            }
+        }
+    }
+
+    /// Folds the log anew, on both sides, and compares.
+    fn check(&self) -> Result<(), TestCaseError> {
+        let game = self.rules.get(&self.kind).expect("a game");
+        let mut referee = game
+            .referee(self.table, &self.log[0])
+            .expect("a first commit");
+        let (mut replica, _) = game
+            .replica(self.table, &self.log[0])
+            .expect("a first commit");
+        for (number, payload) in self.log.iter().enumerate() {
+            let envelope: Envelope<G::Event> =
+                Envelope::decode(payload, self.table).expect("a commit");
+            prop_assert_eq!(envelope.commit.seq.get(), number as u64 + 1);
+            prop_assert_eq!(&envelope.encode(), payload);
+            if number > 0 {
+                referee.fold(payload).expect("the next commit");
+                replica.fold(payload).expect("the next commit");
+            }
+        }
+        // The whole secret state, not only what somebody may see of it.
+        prop_assert_eq!(format!("{referee:?}"), format!("{:?}", self.referee));
+        prop_assert_eq!(referee.next_due(), self.referee.next_due());
+        prop_assert_eq!(referee.status(), replica.status());
+        for viewer in (0..self.seats).map(|seat| Viewer::Seated(Seat(seat))) {
+            for (viewer, format) in [viewer, Viewer::Spectator]
+                .into_iter()
+                .flat_map(|viewer| Format::ALL.map(|format| (viewer, format)))
+            {
+                prop_assert_eq!(
+                    replica.snapshot(viewer, format),
+                    self.replica.snapshot(viewer, format)
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check<G: Game>(
+    setup: Value,
+    start: StartRule,
+    seed: u64,
+    steps: usize,
+) -> Result<(), TestCaseError> {
+    let mut table = Table::<G>::open(setup, start, seed);
+    for _ in 0..steps {
+        if table.referee.status() == Status::Ended {
+            break;
+        }
+        table.step();
+    }
+    table.check()
+}
+
+fn start_rule() -> impl Strategy<Value = StartRule> {
+    prop_oneof![Just(StartRule::Host), Just(StartRule::WhenFull)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_table_of_pebbles_replays(
+        seed: u64, start in start_rule(), pebbles in 0..40u32, limit_ms in proptest::option::of(0..5_000u64),
+    ) {
+        let setup = json!({ "pebbles": pebbles, "limit_ms": limit_ms });
+        check::<Pebbles>(setup, start, seed, 120)?;
+    }
+
+    #[test]
+    fn a_table_of_liap_tui_replays(seed: u64, start in start_rule(), steps in 0..600usize) {
+        let setup = json!({ "target": 10, "pauses": { "turn_end_ms": 0, "scoring_ms": 3 } });
+        check::<LiapTui>(setup, start, seed, steps)?;
+    }
+}
