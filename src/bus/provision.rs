@@ -1,6 +1,5 @@
 //! Creates the streams of `nats/`, or checks that those that exist will do.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::Client;
@@ -152,7 +151,8 @@ pub fn definitions(config: &NatsConfig) -> Vec<Config> {
                 .replace(".0.", &format!(".{shard}."))
                 .replace("shard 0", &format!("shard {shard}"));
             let mut stream = parse(&text);
-            stream.metadata = HashMap::from([(SHARDS.to_owned(), config.shards.to_string())]);
+            let shards = config.shards.to_string();
+            stream.metadata.insert(SHARDS.to_owned(), shards);
             stream
         })
         .collect();
