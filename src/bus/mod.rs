@@ -191,7 +191,8 @@ pub trait Mail: Debug + Send + Sync {
     ) -> Result<Bytes, RequestError>;
 
     /// Serves a subject, shared with everyone of the same group: a subject has one group. Served from when
-    /// this returns until the stream is dropped.
+    /// this returns until the stream is dropped; for askers at other servers of a cluster, from a moment
+    /// later: until then they find no responders.
     async fn serve(
         &self,
         subject: String,
