@@ -416,10 +416,11 @@ mod tests {
     fn both_codes_of_a_lost_race_are_conflicts() {
         let stored = r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 12"},"stream":"EVENTS_0","seq":0}"#;
         let in_flight = r#"{"error":{"code":400,"err_code":10164,"description":"wrong last sequence"},"stream":"EVENTS_0","seq":0}"#;
-        let conflict = |with_one_in_flight| Answer::Conflict { with_one_in_flight };
-        for (ack, expected) in [(stored, conflict(false)), (in_flight, conflict(true))] {
-            let same = std::mem::discriminant(&answered(ack)) == std::mem::discriminant(&expected);
-            assert!(same, "{ack}");
+        for (ack, expected) in [(stored, false), (in_flight, true)] {
+            let Answer::Conflict { with_one_in_flight } = answered(ack) else {
+                panic!("{ack} is a conflict");
+            };
+            assert_eq!(with_one_in_flight, expected, "{ack}");
         }
     }
 
