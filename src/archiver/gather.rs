@@ -25,7 +25,7 @@ pub(super) struct Markers {
 
 /// What a marker means for the batch.
 enum Meaning {
-    Row(Fetched),
+    Row(Box<Fetched>),
     /// It has no row, for this reason.
     DeadLetter(String),
     /// Another archiver is further: the store knows where.
@@ -58,7 +58,7 @@ impl Shard {
             let meaning = self.meaning(&entry, &batcher, epoch, position).await?;
             let now = self.clock.now();
             match meaning {
-                Meaning::Row(fetched) => batcher.add(now, entry.seq, entry.stored_at, fetched),
+                Meaning::Row(fetched) => batcher.add(now, entry.seq, entry.stored_at, *fetched),
                 Meaning::DeadLetter(reason) => {
                     fetch::set_aside(&*self.log, &entry, &reason).await?;
                     batcher.add_dead_letter(now, entry.seq, entry.stored_at);
@@ -122,7 +122,7 @@ impl Shard {
             Ok(marker) => marker,
         };
         let short = match fetch::fetch(&*self.log, &marker).await? {
-            Found::Whole(fetched) => return Ok(Meaning::Row(fetched)),
+            Found::Whole(fetched) => return Ok(Meaning::Row(Box::new(fetched))),
             Found::Short(short) => short,
         };
         if self.is_overtaken(epoch, position).await? {
@@ -136,6 +136,6 @@ impl Shard {
         let reason = short.row.reason.as_deref().unwrap_or_default();
         error!(table.id = %table, stream_seq = entry.seq.get(), "table {table} is archived as {status}: {reason}");
         counter!("tablecast_archiver_tables_damaged_total").increment(1);
-        Ok(Meaning::Row(short))
+        Ok(Meaning::Row(Box::new(short)))
     }
 }

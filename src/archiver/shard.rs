@@ -22,9 +22,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use metrics::{counter, gauge};
+use metrics::{counter, gauge, histogram};
 use object_store::{ObjectStore, PutMode};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
@@ -224,7 +224,9 @@ impl Shard {
             dead_letters: batch.dead_letters,
             tables,
         };
+        let started = Instant::now();
         let object = blocking(|| columns::encode(&rows, &footer));
+        histogram!("tablecast_archiver_encode_seconds").record(started.elapsed());
         drop(rows);
         loop {
             let refused = match self.create(&key, object.clone()).await {
@@ -314,9 +316,10 @@ fn seconds(millis: u64) -> f64 {
 /// Runs what keeps a processor busy for some milliseconds without holding up the tasks of this thread.
 fn blocking<T>(work: impl FnOnce() -> T) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor};
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+    if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        tokio::task::block_in_place(work)
+    } else {
         // One thread only, as in a simulation: there is nobody to hand the others to.
-        _ => work(),
+        work()
     }
 }

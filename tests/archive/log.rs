@@ -71,7 +71,9 @@ impl TestLog {
     }
 
     fn with<T>(&self, shard: u16, work: impl FnOnce(&mut Stream) -> T) -> T {
-        let mut stream = self.streams[usize::from(shard)].lock().unwrap();
+        let mut stream = self.streams[usize::from(shard)]
+            .lock()
+            .expect("no test panics with it");
         let now = self.clock.now();
         stream
             .entries
@@ -81,13 +83,18 @@ impl TestLog {
 
     /// The tables of an object that must be in the store.
     async fn tables_of(&self, object: &str) -> Vec<TableId> {
-        if let Some(tables) = self.seen.lock().unwrap().get(object) {
+        if let Some(tables) = self
+            .seen
+            .lock()
+            .expect("no test panics with it")
+            .get(object)
+        {
             return tables.clone();
         }
         let found = self.store.get(&Path::from(object)).await;
         let found = found.expect("buried before its object was in the store");
         let tables = objects::tables(&found.bytes().await.expect("readable"));
-        let mut seen = self.seen.lock().unwrap();
+        let mut seen = self.seen.lock().expect("no test panics with it");
         seen.insert(object.to_owned(), tables.clone());
         tables
     }

@@ -75,6 +75,7 @@ fn a_move(
     }
 }
 
+#[expect(clippy::print_stdout, reason = "the measurement's result")]
 async fn play_and_archive(games: u64, commits: u64, directory: &Path) {
     let server = NatsServer::start().await;
     let bus = server.bus(&["--shards", "2"]).await;
