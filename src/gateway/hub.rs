@@ -155,3 +155,6 @@ impl<T> Known<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

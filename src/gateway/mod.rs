@@ -4,6 +4,9 @@ mod commands;
 mod config;
 mod connection;
 mod feed_task;
+#[cfg(test)]
+#[path = "../../tests/support/hidden_number.rs"]
+mod hidden_number;
 mod http;
 mod hub;
 mod live_table;

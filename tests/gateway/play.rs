@@ -193,21 +193,6 @@ async fn a_lost_message_is_read_from_the_log() {
 }
 
 #[tokio::test]
-async fn the_last_message_of_all_may_be_lost_too() {
-    let stage = Stage::new(&[]).await;
-    let mut nok = stage.player("Nok").await;
-    let mut somchai = stage.player("Somchai").await;
-    let table = stage.table_of(&mut nok, &mut somchai).await;
-    let mut viewer = stage.spectator().await;
-    viewer.subscribe(&table).await;
-    viewer.expect("snapshot").await;
-    stage.faults.drop_live(1);
-    nok.say("c1", &table, 1).await;
-    let accepted = nok.until("accepted").await;
-    assert_eq!(viewer.expect("commit").await["seq"], accepted["seq"]);
-}
-
-#[tokio::test]
 async fn poison_is_skipped_set_aside_and_nobodys_problem() {
     let stage = Stage::new(&[]).await;
     let mut nok = stage.player("Nok").await;

@@ -2,4 +2,5 @@
 
 mod client;
 mod golden;
+mod manual;
 mod server;
