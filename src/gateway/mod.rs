@@ -1,5 +1,6 @@
 //! The gateway role: sessions, the tables they follow, and what each viewer may know.
 
+mod action;
 mod commands;
 mod config;
 mod connection;
@@ -18,6 +19,8 @@ mod owners;
 mod page;
 mod run;
 mod session;
+mod socket;
+mod subscriber;
 mod table_feed;
 mod throttle;
 mod token;

@@ -8,7 +8,7 @@ use crate::domain::{
     CommandId, Kind, PlayerId, Seat, Status, TableId, TableOptions, TableSeq, Timestamp,
 };
 
-/// How deep a client's frame may nest: what serde_json takes, and the same for MessagePack.
+/// How deep a client's frame may nest: what `serde_json` takes, and the same for MessagePack.
 const DEPTH_MAX: usize = 128;
 
 /// How a connection's frames are written.

@@ -55,7 +55,7 @@ impl Scene {
         self.wall = self.wall.plus_millis(millis);
     }
 
-    fn send(&mut self, frame: serde_json::Value) -> Vec<Action> {
+    fn send(&mut self, frame: &serde_json::Value) -> Vec<Action> {
         let text = frame.to_string();
         let message = Incoming::Text(text.as_bytes());
         self.session.on_message(message, self.now, self.wall)
@@ -63,7 +63,7 @@ impl Scene {
 
     fn hello(&mut self) {
         let token = self.token("nok", 3600);
-        let actions = self.send(json!({ "type": "hello", "token": token }));
+        let actions = self.send(&json!({ "type": "hello", "token": token }));
         assert!(matches!(
             &actions[..],
             [Action::Reply(ServerFrame::Welcome {
@@ -74,7 +74,7 @@ impl Scene {
     }
 
     fn command(&mut self, id: &str, table: TableId) -> Vec<Action> {
-        self.send(json!({ "type": "command", "id": id, "table": table, "command": {} }))
+        self.send(&json!({ "type": "command", "id": id, "table": table, "command": {} }))
     }
 }
 
@@ -129,16 +129,16 @@ fn a_command_too_many_is_busy_and_worth_another_try() {
 fn a_table_too_many_is_not_followed_until_another_is_left() {
     let mut scene = Scene::new();
     for number in 1..=2 {
-        let actions = scene.send(json!({ "type": "subscribe", "table": table(number) }));
+        let actions = scene.send(&json!({ "type": "subscribe", "table": table(number) }));
         assert!(matches!(actions[..], [Action::Follow { .. }]));
     }
     let third = json!({ "type": "subscribe", "table": table(3) });
-    assert_eq!(code_of(&scene.send(third.clone())), "too_many");
+    assert_eq!(code_of(&scene.send(&third)), "too_many");
     // One that is followed already is not one more.
     let again = json!({ "type": "subscribe", "table": table(2), "cursor": 5 });
-    assert!(matches!(scene.send(again)[..], [Action::Follow { .. }]));
+    assert!(matches!(scene.send(&again)[..], [Action::Follow { .. }]));
     scene.session.on_dropped(table(1));
-    assert!(matches!(scene.send(third)[..], [Action::Follow { .. }]));
+    assert!(matches!(scene.send(&third)[..], [Action::Follow { .. }]));
 }
 
 #[test]
@@ -146,21 +146,21 @@ fn nobody_plays_without_a_token() {
     let mut scene = Scene::new();
     assert_eq!(code_of(&scene.command("a", table(1))), "not_identified");
     let open = json!({ "type": "open", "id": "o", "kind": "chess" });
-    assert_eq!(code_of(&scene.send(open)), "not_identified");
+    assert_eq!(code_of(&scene.send(&open)), "not_identified");
 }
 
 #[test]
 fn a_token_is_good_until_it_expires_and_can_be_renewed() {
     let mut scene = Scene::new();
     let token = scene.token("nok", 60);
-    scene.send(json!({ "type": "hello", "token": token }));
+    scene.send(&json!({ "type": "hello", "token": token }));
     scene.wait(Duration::from_secs(30));
     let token = scene.token("nok", 60);
-    scene.send(json!({ "type": "hello", "token": token }));
+    scene.send(&json!({ "type": "hello", "token": token }));
     scene.wait(Duration::from_secs(50));
     let actions = scene.session.on_time(scene.now, scene.wall);
     assert_eq!(actions, [Action::Ping]);
-    scene.send(json!({ "type": "ping" }));
+    scene.send(&json!({ "type": "ping" }));
     scene.wait(Duration::from_secs(20));
     let actions = scene.session.on_time(scene.now, scene.wall);
     assert_eq!(actions, [Action::Close(CloseCode::TokenExpired)]);
@@ -171,7 +171,7 @@ fn another_players_token_does_not_change_whose_connection_it_is() {
     let mut scene = Scene::new();
     scene.hello();
     let token = scene.token("somchai", 60);
-    let actions = scene.send(json!({ "type": "hello", "token": token }));
+    let actions = scene.send(&json!({ "type": "hello", "token": token }));
     assert_eq!(code_of(&actions), "already_identified");
     assert_eq!(scene.session.identity().unwrap().name, "nok");
 }
@@ -191,7 +191,7 @@ fn a_mute_connection_and_a_silent_one_are_closed() {
     assert_eq!(scene.session.on_time(scene.now, scene.wall), closed);
 
     let mut scene = Scene::new();
-    scene.send(json!({ "type": "watch_lobby" }));
+    scene.send(&json!({ "type": "watch_lobby" }));
     for _ in 0..2 {
         scene.wait(Duration::from_secs(20));
         assert_eq!(scene.session.on_time(scene.now, scene.wall), [Action::Ping]);
@@ -206,7 +206,7 @@ fn a_flood_is_throttled_first_and_cut_off_then() {
     scene.hello();
     let mut throttled = 0;
     loop {
-        let actions = scene.send(json!({ "type": "ping" }));
+        let actions = scene.send(&json!({ "type": "ping" }));
         match &actions[..] {
             [Action::Reply(ServerFrame::Pong { .. })] => assert_eq!(throttled, 0),
             [
@@ -230,11 +230,11 @@ fn a_flood_is_throttled_first_and_cut_off_then() {
 fn bad_frames_are_forgiven_in_time() {
     let mut scene = Scene::new();
     for _ in 0..10 {
-        assert_eq!(code_of(&scene.send(json!("?"))), "malformed");
+        assert_eq!(code_of(&scene.send(&json!("?"))), "malformed");
         scene.wait(Duration::from_millis(10));
     }
     let closed = [Action::Close(CloseCode::BadFrames)];
-    assert_eq!(scene.send(json!("?")), closed);
+    assert_eq!(scene.send(&json!("?")), closed);
     scene.wait(Duration::from_secs(6));
-    assert_eq!(code_of(&scene.send(json!("?"))), "malformed");
+    assert_eq!(code_of(&scene.send(&json!("?"))), "malformed");
 }
