@@ -4,6 +4,7 @@ pub mod connect;
 pub mod jetstream;
 pub mod lobby;
 pub mod mail;
+pub mod memory;
 pub mod provision;
 
 use std::fmt::Debug;

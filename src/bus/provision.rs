@@ -253,9 +253,8 @@ fn check_version(version: &str) -> Result<(), ProvisionError> {
 async fn check_jetstream(context: &Context, patience: Duration) -> Result<(), ProvisionError> {
     let deadline = Instant::now() + patience;
     loop {
-        let error = match context.query_account().await {
-            Ok(_) => return Ok(()),
-            Err(error) => error,
+        let Err(error) = context.query_account().await else {
+            return Ok(());
         };
         match error.kind() {
             AccountErrorKind::JetStreamUnavailable => return Err(ProvisionError::NoJetStream),

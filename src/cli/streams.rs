@@ -1,10 +1,10 @@
-//! `tablecast streams`: what the deployment needs of NATS.
+//! `tablecast streams`: what the deployment needs of NATS, and how what is there differs.
 
 use clap::{Args, Subcommand};
 
 use super::print;
-use crate::bus::connect::NatsConfig;
-use crate::bus::provision;
+use crate::bus::connect::{NatsConfig, client};
+use crate::bus::provision::{self, Change, StreamPlan};
 
 /// Options of `tablecast streams`.
 #[derive(Args, Debug)]
@@ -15,7 +15,7 @@ pub(super) struct StreamsArgs {
     what: What,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Copy, Debug, Subcommand)]
 enum What {
     /// Shows what `apply` would change.
     Plan,
@@ -24,8 +24,28 @@ enum What {
 }
 
 pub(super) async fn run(args: StreamsArgs) -> anyhow::Result<()> {
-    let _ = (&args.nats, print::line, provision::plan);
+    let client = client(&args.nats, "tablecast streams").await?;
+    let context = provision::context(&client);
+    let plans = provision::plan(&context, &args.nats).await?;
+    let rows: Vec<Vec<String>> = plans.iter().flat_map(rows).collect();
+    print::columns(&["STREAM", "CHANGE"], &rows)?;
     match args.what {
-        What::Plan | What::Apply => Ok(()),
+        What::Plan => Ok(()),
+        What::Apply => Ok(provision::apply(&context, &plans, args.nats.nats_wait).await?),
+    }
+}
+
+fn rows(plan: &StreamPlan) -> Vec<Vec<String>> {
+    let row = |change: String| vec![plan.stream.clone(), change];
+    match &plan.change {
+        Change::Nothing => vec![row("none".to_owned())],
+        Change::Create(_) => vec![row("create".to_owned())],
+        Change::Update { differences, .. } => differences
+            .iter()
+            .map(|difference| {
+                let (field, found) = (&difference.field, &difference.found);
+                row(format!("{field}: {found} becomes {}", difference.wanted))
+            })
+            .collect(),
     }
 }

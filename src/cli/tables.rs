@@ -105,15 +105,15 @@ async fn show(bus: &Bus, catalog: &Catalog, target: &Target, json: bool) -> anyh
         shown.fold(entry)?;
     }
     if target.secrets {
-        return entries.iter().filter_map(|entry| secrets(target.table, entry)).try_for_each(
-            |commit| print_value(&commit, json),
-        );
+        let commits = entries.iter().filter_map(|entry| secrets(target.table, entry));
+        return commits.into_iter().try_for_each(|commit| print_commit(&commit, json));
     }
     let Some(replica) = shown.replica else {
         bail!("no commit of table {} can be read", target.table);
     };
     let snapshot = replica.snapshot(target.viewer(), Format::Json);
-    print_value(&serde_json::from_slice(&snapshot)?, json)
+    let snapshot: serde_json::Value = serde_json::from_slice(&snapshot)?;
+    if json { print::json(&snapshot) } else { print::outline(&snapshot) }
 }
 
 async fn tail(bus: &Bus, catalog: &Catalog, target: &Target, json: bool) -> anyhow::Result<()> {
@@ -187,7 +187,7 @@ impl<'a> Shown<'a> {
             let frame = self.fold(entry)?.map(|commit| commit.frame(target.viewer(), Format::Json));
             frame.map(|frame| serde_json::from_slice(&frame)).transpose()?
         };
-        value.map_or(Ok(()), |value| print_value(&value, json))
+        value.map_or(Ok(()), |commit| print_commit(&commit, json))
     }
 }
 
@@ -197,6 +197,6 @@ fn secrets(table: TableId, entry: &Entry) -> Option<serde_json::Value> {
     serde_json::to_value(envelope.commit).ok()
 }
 
-fn print_value(value: &serde_json::Value, json: bool) -> anyhow::Result<()> {
-    if json { print::json(value) } else { print::line(&serde_json::to_string_pretty(value)?) }
+fn print_commit(commit: &serde_json::Value, json: bool) -> anyhow::Result<()> {
+    if json { print::json(commit) } else { print::commit(commit) }
 }

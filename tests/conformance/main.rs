@@ -1,8 +1,9 @@
-//! Both buses against the same promises: the one in memory, and NATS with a server of the test's own.
+//! The same promises, kept by two buses: the one in memory, and NATS with a server of the test's own.
 
 #[path = "../support/log_suite.rs"]
 mod log_suite;
 #[path = "../support/nats_server.rs"]
 mod nats_server;
 
+mod memory;
 mod nats;

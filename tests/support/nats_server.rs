@@ -1,9 +1,14 @@
 //! A `nats-server` of a test's own: a free port, a store that vanishes with it.
+#![expect(clippy::allow_attributes, reason = "see the next line")]
+#![allow(dead_code, reason = "not every test binary needs all of it")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use clap::Parser;
+use tablecast::bus::Bus;
+use tablecast::bus::connect::{NatsConfig, connect};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -28,7 +33,26 @@ pub(crate) struct NatsServer {
     child: Option<Child>,
 }
 
+/// The options of a role, as its command line would have them.
+#[derive(Debug, Parser)]
+struct Options {
+    #[command(flatten)]
+    nats: NatsConfig,
+}
+
 impl NatsServer {
+    /// Options for this server, and more of them.
+    pub(crate) fn config(&self, more: &[&str]) -> NatsConfig {
+        let named = ["test", "--nats-url", &self.url];
+        Options::parse_from(named.iter().chain(more)).nats
+    }
+
+    /// A connection with the streams in place.
+    pub(crate) async fn bus(&self, more: &[&str]) -> Bus {
+        let connected = connect(&self.config(more), "test").await;
+        connected.expect("the server is there, with JetStream")
+    }
+
     /// A server with JetStream.
     pub(crate) async fn start() -> Self {
         Self::start_with(JetStream::On).await

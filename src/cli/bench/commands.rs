@@ -16,13 +16,15 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Client, guest_token};
 use super::counter::Counter;
 use super::latencies::{Latencies, Percentiles};
-use crate::bus::connect::{NatsConfig, connect};
+use crate::bus::connect::connect;
 use crate::catalog::Catalog;
+use crate::cli::dev::nats_at;
 use crate::cli::dev::nats_server::NatsServer;
 use crate::cli::{Role, print};
 use crate::domain::TableId;
 use crate::gateway::{self, GatewayConfig};
 use crate::runtime::clock::Clock;
+use crate::runtime::config::from_args;
 use crate::runtime::entropy::Entropy;
 use crate::worker::{self, WorkerConfig};
 
@@ -30,6 +32,10 @@ use crate::worker::{self, WorkerConfig};
 const WARM_UP: usize = 500;
 /// The size of the payload of the raw publish and the raw request: that of a small commit.
 const PAYLOAD_BYTES: usize = 200;
+
+/// The gateway's options: nothing is throttled, since that would be what is measured.
+const GATEWAY: [&str; 5] =
+    ["--port", "0", "--guest-tokens", "--token-secret", "0123456789abcdef0123456789abcdef"];
 
 /// Options of `tablecast bench commands`.
 #[derive(Args, Debug)]
@@ -89,22 +95,17 @@ impl Roles {
         let stop = CancellationToken::new();
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
         // A connection each, as two processes would have.
-        let bus = connect(&NatsConfig::at(url), "bench worker").await?;
+        let bus = connect(&nats_at(url)?, "bench worker").await?;
         let time = (Clock::System, Entropy::from_os());
         let (worker_catalog, worker_stop) = (catalog.clone(), stop.clone());
+        let config = from_args::<WorkerConfig>(&[])?;
         tasks.spawn(async move {
-            let config = WorkerConfig::default();
             Ok(worker::run(config, bus, worker_catalog, time, worker_stop).await?)
         });
-        let config = GatewayConfig {
-            port: 0,
-            guest_tokens: true,
-            token_secret: "0123456789abcdef0123456789abcdef".parse()?,
-            ..GatewayConfig::unthrottled()
-        };
+        let config = from_args::<GatewayConfig>(&GATEWAY)?;
         let listener = crate::cli::gateway::listen(&config).await?;
         let address = listener.local_addr()?.to_string();
-        let bus = connect(&NatsConfig::at(url), "bench gateway").await?;
+        let bus = connect(&nats_at(url)?, "bench gateway").await?;
         let (metrics, gateway_stop) = (role.metrics.clone(), stop.clone());
         tasks.spawn(async move {
             let time = Clock::System;

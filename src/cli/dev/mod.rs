@@ -28,6 +28,7 @@ use crate::bus::connect::{NatsConfig, connect};
 use crate::domain::TableId;
 use crate::gateway::{self, GatewayConfig};
 use crate::runtime::clock::Clock;
+use crate::runtime::config::from_args;
 use crate::runtime::entropy::Entropy;
 use crate::worker::{self, WorkerConfig};
 
@@ -99,8 +100,8 @@ pub(super) async fn run(args: DevArgs, role: Role) -> anyhow::Result<()> {
         }
     };
     let url = server.as_ref().map(|server| server.url.clone()).or(args.nats_url.clone());
-    let bus = connect(&NatsConfig::at(&url.expect("one of the two is there")), "tablecast dev").await?;
-    let store = StoreConfig::at(&data_dir.join("archive")).open()?;
+    let bus = connect(&nats_at(&url.expect("one of the two is there"))?, "tablecast dev").await?;
+    let store = store_at(&data_dir.join("archive"))?.open()?;
     let gateway = gateway_config(&args, &data_dir)?;
     let listener = listen(&gateway).await?;
     let page = format!("http://{}/", listener.local_addr()?);
@@ -111,12 +112,13 @@ pub(super) async fn run(args: DevArgs, role: Role) -> anyhow::Result<()> {
     {
         let (bus, catalog, stop) = (bus.clone(), role.catalog.clone(), roles_stop.clone());
         let time = (Clock::System, entropy.clone());
-        let config = WorkerConfig::default();
+        let config = from_args::<WorkerConfig>(&[])?;
         roles.spawn(async move { Ok(worker::run(config, bus, catalog, time, stop).await?) });
     }
     {
         let (bus, store, stop) = (bus.clone(), Arc::clone(&store), roles_stop.clone());
-        let config = ArchiverConfig { batch_age: Duration::from_secs(2), ..ArchiverConfig::default() };
+        // Somebody waits for these games.
+        let config = from_args::<ArchiverConfig>(&["--batch-age", "2s"])?;
         roles.spawn(async move { Ok(archiver::run(config, bus, store, Clock::System, stop).await?) });
     }
     {
@@ -200,13 +202,20 @@ async fn archived(
 
 fn gateway_config(args: &DevArgs, data_dir: &Path) -> anyhow::Result<GatewayConfig> {
     let secret = token_secret(&data_dir.join("token-secret"))?;
-    Ok(GatewayConfig {
-        bind: args.listen.bind,
-        port: args.listen.port,
-        token_secret: secret.parse()?,
-        guest_tokens: true,
-        ..GatewayConfig::default()
-    })
+    let (bind, port) = (args.listen.bind.to_string(), args.listen.port.to_string());
+    let options =
+        ["--bind", &bind, "--port", &port, "--token-secret", &secret, "--guest-tokens"];
+    Ok(from_args::<GatewayConfig>(&options)?)
+}
+
+fn store_at(dir: &Path) -> anyhow::Result<StoreConfig> {
+    let dir = dir.to_str().context("the --data-dir is not UTF-8")?;
+    Ok(from_args(&["--store", dir])?)
+}
+
+/// The options for a server at this address.
+pub(super) fn nats_at(url: &str) -> anyhow::Result<NatsConfig> {
+    Ok(from_args(&["--nats-url", url])?)
 }
 
 /// The secret of an earlier run, so that players keep their seats; or a new one that only we may read.

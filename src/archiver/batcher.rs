@@ -1,0 +1,166 @@
+//! When is a batch ready? Pure: takes the time as an argument.
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use crate::domain::{StreamSeq, TableId, Timestamp};
+use crate::protocol::archive::{ArchivedTable, Date, FooterTable};
+
+/// What makes a batch ready.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// This many tables.
+    pub tables: NonZeroUsize,
+    /// This many bytes of commits. One table may exceed it: it is then alone.
+    pub bytes: u64,
+    /// This long after its first marker came.
+    pub age: Duration,
+}
+
+/// Where in its stream a shard's archive goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// After the last marker of the newest object.
+    pub next: StreamSeq,
+    /// The newest object's day, if there is one. Dates of a chain never go backwards.
+    pub date: Option<Date>,
+}
+
+/// A completed table with its row, as fetched.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// The row.
+    pub row: ArchivedTable,
+    /// What the footer says of it.
+    pub listed: FooterTable,
+    /// Bytes of its commits.
+    pub bytes: u64,
+}
+
+/// What will be one object.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Its day.
+    pub date: Date,
+    /// Where it starts.
+    pub first: StreamSeq,
+    /// Its last marker.
+    pub last: StreamSeq,
+    /// Rows and what the footer says of each, by table id.
+    pub tables: Vec<(ArchivedTable, FooterTable)>,
+    /// Markers without a row.
+    pub dead_letters: Vec<StreamSeq>,
+}
+
+/// Collects completed tables until they make a batch.
+#[derive(Debug)]
+pub struct Batcher {
+    limits: Limits,
+    start: Position,
+    begun: Option<Begun>,
+    tables: Vec<(ArchivedTable, FooterTable)>,
+    ids: HashSet<TableId>,
+    dead_letters: Vec<StreamSeq>,
+}
+
+/// What the first marker decides, and what each one moves on.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    date: Date,
+    at: Timestamp,
+    oldest: Timestamp,
+    last: StreamSeq,
+    bytes: u64,
+}
+
+impl Batcher {
+    /// An empty batch.
+    pub fn new(limits: Limits, start: Position) -> Self {
+        Self {
+            limits,
+            start,
+            begun: None,
+            tables: Vec::new(),
+            ids: HashSet::new(),
+            dead_letters: Vec::new(),
+        }
+    }
+
+    /// The position of the next marker to look at.
+    pub fn cursor(&self) -> StreamSeq {
+        self.begun
+            .map_or(self.start.next, |begun| begun.last.next())
+    }
+
+    /// When the log stored the oldest marker of this batch.
+    pub fn oldest(&self) -> Option<Timestamp> {
+        self.begun.map(|begun| begun.oldest)
+    }
+
+    /// Whether a marker belongs to this batch, or is the first of the next day's.
+    pub fn admits(&self, stored_at: Timestamp) -> bool {
+        // Every marker counts for the date, readable or not: a name must not depend on what a binary can read.
+        self.begun
+            .is_none_or(|begun| Date::of(stored_at) <= begun.date)
+    }
+
+    /// Whether a table is in this batch already.
+    pub fn contains(&self, table: TableId) -> bool {
+        self.ids.contains(&table)
+    }
+
+    /// Takes in a completed table.
+    pub fn add(&mut self, now: Timestamp, marker: StreamSeq, stored_at: Timestamp, table: Fetched) {
+        let begun = self.advance(now, marker, stored_at);
+        begun.bytes = begun.bytes.saturating_add(table.bytes);
+        self.ids.insert(table.row.table_id);
+        self.tables.push((table.row, table.listed));
+    }
+
+    /// Accounts for a marker that has no row.
+    pub fn add_dead_letter(&mut self, now: Timestamp, marker: StreamSeq, stored_at: Timestamp) {
+        self.advance(now, marker, stored_at);
+        self.dead_letters.push(marker);
+    }
+
+    fn advance(&mut self, now: Timestamp, marker: StreamSeq, stored_at: Timestamp) -> &mut Begun {
+        let date = Date::of(stored_at);
+        let not_before = self.start.date.unwrap_or(date);
+        let begun = self.begun.get_or_insert(Begun {
+            date: date.max(not_before),
+            at: now,
+            oldest: stored_at,
+            last: marker,
+            bytes: 0,
+        });
+        begun.last = marker;
+        begun
+    }
+
+    /// Whether there is room for nothing more.
+    pub fn is_full(&self) -> bool {
+        let markers = self.tables.len() + self.dead_letters.len();
+        let bytes = self.begun.map_or(0, |begun| begun.bytes);
+        markers >= self.limits.tables.get() || bytes >= self.limits.bytes
+    }
+
+    /// When the batch is ready whatever is in it. Nothing while it is empty.
+    pub fn due(&self) -> Option<Timestamp> {
+        let age = u64::try_from(self.limits.age.as_millis()).unwrap_or(u64::MAX);
+        self.begun.map(|begun| begun.at.plus_millis(age))
+    }
+
+    /// The batch, unless it is empty.
+    pub fn finish(mut self) -> Option<Batch> {
+        let begun = self.begun?;
+        self.tables.sort_by_key(|(row, _)| row.table_id);
+        Some(Batch {
+            date: begun.date,
+            first: self.start.next,
+            last: begun.last,
+            tables: self.tables,
+            dead_letters: self.dead_letters,
+        })
+    }
+}

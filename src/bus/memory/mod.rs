@@ -1,0 +1,182 @@
+//! The bus within one process: the same promises, no server, tokio's clock, and faults on demand.
+
+mod lobby;
+mod log;
+mod mail;
+
+use std::num::NonZeroU16;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures_util::stream::{self, BoxStream, StreamExt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::{Bus, Entry};
+use crate::runtime::clock::Clock;
+
+/// What waits in one subscription. A full one drops, as a NATS client does.
+const SUBSCRIPTION_CAPACITY: usize = 1024;
+
+/// What all processes of a simulation share: the part of NATS.
+#[derive(Debug)]
+pub struct Network {
+    shards: NonZeroU16,
+    log: Mutex<log::Streams>,
+    mail: Mutex<mail::Subscriptions>,
+    lobby: Mutex<lobby::Lines>,
+    /// Something happened that readers of markers wait for.
+    changed: watch::Sender<()>,
+}
+
+/// One process's connection to the network.
+#[derive(Clone, Debug)]
+struct Connection {
+    network: Arc<Network>,
+    faults: Faults,
+}
+
+/// What goes wrong on one connection. Nothing, at first.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    switches: Arc<Mutex<Switches>>,
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug, Default)]
+struct Switches {
+    outage: bool,
+    full: bool,
+    delay: Duration,
+    live_delay: Duration,
+    acks_to_lose: u32,
+    copies_to_drop: u32,
+}
+
+/// A network with one connection, on the system's clock.
+pub fn bus(shards: NonZeroU16) -> (Bus, Faults) {
+    Network::new(shards, Clock::System).connect()
+}
+
+impl Network {
+    /// Nothing stored, nobody there.
+    pub fn new(shards: NonZeroU16, clock: Clock) -> Arc<Self> {
+        Arc::new(Self {
+            shards,
+            log: Mutex::new(log::Streams::new(shards, clock)),
+            mail: Mutex::default(),
+            lobby: Mutex::default(),
+            changed: watch::Sender::new(()),
+        })
+    }
+
+    /// What has been set aside, with the reasons.
+    ///
+    /// # Panics
+    /// If another thread has panicked with the streams.
+    pub fn dead_letters(&self) -> Vec<(Entry, String)> {
+        let log = self.log.lock().expect("nothing panics with the streams");
+        log.dead_letters()
+    }
+
+    /// A process joins.
+    pub fn connect(self: &Arc<Self>) -> (Bus, Faults) {
+        let faults = Faults {
+            switches: Arc::default(),
+            changed: self.changed.clone(),
+        };
+        let connection = Connection {
+            network: Arc::clone(self),
+            faults: faults.clone(),
+        };
+        let bus = Bus {
+            log: Arc::new(log::MemoryLog::new(connection.clone())),
+            mail: Arc::new(mail::MemoryMail::new(connection.clone())),
+            lobby: Arc::new(lobby::MemoryLobby::new(connection)),
+        };
+        (bus, faults)
+    }
+}
+
+impl Faults {
+    /// Cuts the connection, or mends it: nothing gets through in either direction.
+    pub fn set_outage(&self, outage: bool) {
+        self.switches().outage = outage;
+        self.changed.send_replace(());
+    }
+
+    /// Makes the log refuse whatever is to be stored, as a full stream does.
+    pub fn set_full(&self, full: bool) {
+        self.switches().full = full;
+    }
+
+    /// Makes everything that is sent take this long to arrive.
+    pub fn set_delay(&self, delay: Duration) {
+        self.switches().delay = delay;
+    }
+
+    /// Makes followed messages come this long after they were stored.
+    pub fn set_live_delay(&self, delay: Duration) {
+        self.switches().live_delay = delay;
+    }
+
+    /// Stores what comes next so many times without saying so; the log's own retry finds out.
+    pub fn lose_acks(&self, count: u32) {
+        self.switches().acks_to_lose += count;
+    }
+
+    /// Loses this many of the next followed messages: a gap for who follows.
+    pub fn drop_live(&self, count: u32) {
+        self.switches().copies_to_drop += count;
+    }
+
+    fn switches(&self) -> MutexGuard<'_, Switches> {
+        self.switches
+            .lock()
+            .expect("nothing panics with the switches")
+    }
+
+    fn is_outage(&self) -> bool {
+        self.switches().outage
+    }
+
+    fn is_full(&self) -> bool {
+        self.switches().full
+    }
+
+    /// Takes as long as sending does at this moment.
+    async fn travel(&self) {
+        let delay = self.switches().delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+    }
+
+    fn loses_ack(&self) -> bool {
+        take_one(&mut self.switches().acks_to_lose)
+    }
+
+    /// When a copy sent now arrives; never, if it is to be dropped.
+    fn live_arrival(&self) -> Option<Instant> {
+        let mut switches = self.switches();
+        if switches.outage || take_one(&mut switches.copies_to_drop) {
+            return None;
+        }
+        Some(Instant::now() + switches.live_delay)
+    }
+}
+
+fn take_one(count: &mut u32) -> bool {
+    let any = *count > 0;
+    *count = count.saturating_sub(1);
+    any
+}
+
+/// What arrives on a subscription, until both ends let go of it.
+fn arrivals<T: Send + 'static>(receiver: mpsc::Receiver<T>) -> BoxStream<'static, T> {
+    stream::unfold(receiver, |mut receiver| async move {
+        let item = receiver.recv().await?;
+        Some((item, receiver))
+    })
+    .boxed()
+}

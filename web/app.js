@@ -1,0 +1,122 @@
+// Starts the page: identity, connection, the top bar, and which screen is shown.
+
+import { Connection } from "./connection.js";
+import { drawer, h } from "./dom.js";
+import { Identity } from "./identity.js";
+import { lobbyScreen } from "./lobby.js";
+import { tableScreen } from "./table.js";
+
+const TOAST_MS = 6000;
+const $ = (id) => document.getElementById(id);
+
+/** What the screens share. */
+class App {
+  identity = new Identity();
+  /** The table at which this player last sat, so that the lobby can lead back. */
+  myTable = sessionStorage.getItem("tablecast.table");
+  #leaveScreen = () => {};
+
+  constructor() {
+    this.drawTop = drawer($("top"), () => topBar(this));
+    this.connection = new Connection(this.identity, (state) => this.#onConnection(state));
+    addEventListener("popstate", () => this.show());
+    document.addEventListener("click", (event) => this.#onClick(event));
+    setInterval(() => this.#tick(), 200);
+    this.show();
+  }
+
+  go(path) {
+    history.pushState(null, "", path);
+    this.show();
+    $("main").focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
+
+  show() {
+    this.#leaveScreen();
+    const table = /^\/t\/([\w-]+)\/?$/.exec(location.pathname)?.[1];
+    document.body.className = table ? "at-table" : "in-lobby";
+    document.title = "Tablecast";
+    this.#leaveScreen = table ? tableScreen($("main"), this, table) : lobbyScreen($("main"), this);
+    this.drawTop();
+  }
+
+  sitsAt(table) {
+    if (this.myTable === table) return;
+    this.myTable = table;
+    if (table) sessionStorage.setItem("tablecast.table", table);
+    else sessionStorage.removeItem("tablecast.table");
+  }
+
+  toast(text) {
+    const toast = h("p.toast", { data: { testid: "toast" } }, text);
+    $("toasts").append(toast);
+    setTimeout(() => toast.remove(), TOAST_MS);
+  }
+
+  /** Runs something that may be refused, and shows why. @returns whether it went through */
+  async attempt(work) {
+    try {
+      await work();
+      return true;
+    } catch (error) {
+      this.toast(sentence(error.message));
+      return false;
+    }
+  }
+
+  #onConnection(state) {
+    const banner = $("banner");
+    const isOnline = state.name === "online";
+    // The first try is not worth a banner.
+    banner.hidden = isOnline || (!this.wasOnline && !state.retryAt && state.name !== "closed");
+    banner.textContent = state.name === "closed"
+      ? `The server ended the connection (${state.reason}). Reload the page to try again.`
+      : "Connection lost. Coming back …";
+    this.wasOnline ||= isOnline;
+    this.drawTop?.();
+  }
+
+  /** Links within the page change the screen and keep the connection. */
+  #onClick(event) {
+    const link = event.target.closest("a[href^='/']");
+    if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    this.go(link.getAttribute("href"));
+  }
+
+  /** Moves countdowns and pause bars. Everything else changes only with a view. */
+  #tick() {
+    for (const node of document.querySelectorAll("[data-until]")) {
+      node.textContent = this.secondsLeft(Number(node.dataset.until));
+    }
+    for (const node of document.querySelectorAll("[data-bar]")) {
+      const left = Math.max(0, Number(node.dataset.bar) - this.connection.now());
+      if (node.$until !== node.dataset.bar) [node.$until, node.$span] = [node.dataset.bar, left || 1];
+      node.style.transform = `scaleX(${Math.min(1, left / node.$span)})`;
+    }
+  }
+
+  secondsLeft(until) {
+    return `${Math.max(0, Math.ceil((until - this.connection.now()) / 1000))} s`;
+  }
+}
+
+function topBar(app) {
+  const state = app.connection?.state.name ?? "connecting";
+  const label = { online: "Live", connecting: "Connecting", closed: "Offline" }[state];
+  return [
+    h("a.brand", { href: "/", "aria-label": "Tablecast: all tables" },
+      h("span.brand-mark", { "aria-hidden": "true" }), h("span.brand-name", null, "Tablecast")),
+    h("span.top-space"),
+    h("span.live", { class: state, data: { testid: "connection" } }, h("span.dot", { "aria-hidden": "true" }), label),
+    h("span.whoami", { data: { testid: "player-name" }, title: "Your name" }, app.identity.name),
+  ];
+}
+
+/** Messages of the server begin in lower case and have no full stop. */
+function sentence(text) {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}${/[.!?)]$/.test(text) ? "" : "."}`;
+}
+
+new App();

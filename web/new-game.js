@@ -1,0 +1,34 @@
+// Opens tables: how fast they go is the one thing a player chooses.
+
+const STORE = "tablecast.pace";
+
+/** Shares of the pauses that the rules of Liap Tui name, and how long bots think. */
+export const PACES = {
+  calm: { label: "calm", share: 1, bots: [500, 1500] },
+  brisk: { label: "brisk", share: 0.4, bots: [300, 800] },
+  blitz: { label: "no pauses", share: 0, bots: [0, 0] },
+};
+const PAUSES_MS = { deal_ms: 2000, redeal_ms: 4000, round_start_ms: 5000, turn_end_ms: 5000, turn_results_ms: 7000, scoring_ms: 7000 };
+
+export function pace() {
+  const stored = localStorage.getItem(STORE);
+  return stored in PACES ? stored : "brisk";
+}
+
+export function setPace(value) {
+  localStorage.setItem(STORE, value);
+}
+
+/**
+ * Opens a table of Liap Tui and, if every seat is filled, starts it.
+ * @param {string[]} [seats] `me`, `bot` or `open` by seat; nothing means me against bots
+ * @returns {Promise<string>} the table's id
+ */
+export async function openGame({ connection }, seats) {
+  const { share, bots } = PACES[pace()];
+  const pauses = Object.fromEntries(Object.entries(PAUSES_MS).map(([name, ms]) => [name, Math.round(ms * share)]));
+  const options = { bot_delay_ms: bots };
+  const { table } = await connection.open({ kind: "liap-tui", setup: { pauses }, options, ...(seats ? { seats } : {}) });
+  if (!seats?.includes("open")) await connection.command(table, { type: "table.start" });
+  return table;
+}
