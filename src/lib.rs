@@ -3,7 +3,7 @@
 pub mod archiver;
 pub mod bus;
 pub mod catalog;
-//pub mod cli;
+pub mod cli;
 pub mod domain;
 pub mod games;
 pub mod gateway;

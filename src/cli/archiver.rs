@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::Role;
 use super::admin::{self, AdminConfig};
-use crate::archiver::{self, ArchiverConfig, StoreConfig};
+use crate::archiver::{self, ArchiverConfig, Purpose, StoreConfig};
 use crate::bus::connect::{NatsConfig, connect};
 use crate::runtime::clock::Clock;
 
@@ -22,7 +22,7 @@ pub(super) struct ArchiverArgs {
 }
 
 pub(super) async fn run(args: ArchiverArgs, role: Role) -> anyhow::Result<()> {
-    let store = args.store.open()?;
+    let store = args.store.open(Purpose::Write)?;
     let bus = connect(&args.nats, "tablecast archiver").await?;
     let stop = role.stop.clone();
     let work = async {

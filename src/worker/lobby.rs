@@ -31,13 +31,13 @@ impl LobbyLines {
     }
 
     /// Writes lines until stopped, then those that still wait.
-    pub(super) async fn write_to(&self, lobby: &dyn Lobby, stop: CancellationToken) {
+    pub(super) async fn write_to(self, lobby: Arc<dyn Lobby>, stop: CancellationToken) {
         while !stop.is_cancelled() {
             tokio::select! {
                 () = self.written.notified() => {}
                 () = stop.cancelled() => {}
             }
-            self.write_waiting(lobby).await;
+            self.write_waiting(&*lobby).await;
         }
     }
 
@@ -51,13 +51,16 @@ impl LobbyLines {
             };
             if let Err(error) = written {
                 debug!(table.id = %table, %error, "the line of table {table} could not be written");
-                // It waits again, unless a newer one does.
-                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                waiting.entry(table).or_insert(line);
-                drop(waiting);
+                self.wait_again(table, line);
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 self.written.notify_one();
             }
         }
+    }
+
+    /// The line waits once more, unless a newer one does.
+    fn wait_again(&self, table: TableId, line: Option<LobbyEntry>) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.entry(table).or_insert(line);
     }
 }

@@ -1,5 +1,6 @@
 //! The worker role: takes tables that are opened or left, and says that it is alive.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use tracing::{info, warn};
 use super::WorkerConfig;
 use super::adoption::{adopt, open};
 use super::tables::Worker;
-use crate::bus::{Bus, MailError, Request};
+use crate::bus::{Bus, MailError};
 use crate::catalog::Catalog;
 use crate::domain::Kind;
 use crate::protocol::request::{Beat, encode};
@@ -44,12 +45,14 @@ pub async fn run(
     let kinds: Vec<Kind> = worker.catalog.kinds().cloned().collect();
     info!(worker.id = %worker.id, ?kinds, "worker {} takes tables", worker.id);
     let lobby_stop = CancellationToken::new();
-    let lobby = {
-        let (worker, stop) = (worker.clone(), lobby_stop.clone());
-        async move { worker.lobby.write_to(&*worker.bus.lobby, stop).await }
-    };
+    let lines = worker
+        .lobby
+        .clone()
+        .write_to(Arc::clone(&worker.bus.lobby), lobby_stop.clone());
     let work = async {
-        let takers = kinds.iter().map(|kind| take_tables(&worker, kind));
+        let takers = kinds
+            .into_iter()
+            .map(|kind| take_tables(worker.clone(), kind));
         let taken = futures_util::future::try_join_all(takers);
         let result = tokio::select! {
             result = taken => result.map(|_| ()),
@@ -62,29 +65,32 @@ pub async fn run(
         lobby_stop.cancel();
         result
     };
-    let (result, ()) = tokio::join!(work, lobby);
+    let (result, ()) = tokio::join!(work, lines);
     result
 }
 
 /// Opens and adopts tables of one kind, until stopped.
-async fn take_tables(worker: &Worker, kind: &Kind) -> Result<(), WorkerError> {
+async fn take_tables(worker: Worker, kind: Kind) -> Result<(), WorkerError> {
     let mail = &worker.bus.mail;
-    let opens = mail.serve(subject::open(kind), subject::WORKERS).await?;
-    let adoptions = mail.serve(subject::adopt(kind), subject::WORKERS).await?;
-    let serve_open = |request: Request| async move {
-        let verdict = open(worker, kind, &request.payload).await;
-        request.reply.send(encode(&verdict)).await;
-    };
-    let serve_adopt = |request: Request| async move {
-        let adoption = adopt(worker, kind, &request.payload).await;
-        request.reply.send(encode(&adoption)).await;
-    };
-    let opens = opens.take_until(worker.stop.cancelled());
-    let adoptions = adoptions.take_until(worker.stop.cancelled());
-    tokio::join!(
-        opens.for_each_concurrent(TAKING_AT_ONCE, serve_open),
-        adoptions.for_each_concurrent(TAKING_AT_ONCE, serve_adopt),
-    );
+    let opens = mail.serve(subject::open(&kind), subject::WORKERS).await?;
+    let adoptions = mail.serve(subject::adopt(&kind), subject::WORKERS).await?;
+    let opens = opens.take_until(worker.stop.clone().cancelled_owned());
+    let adoptions = adoptions.take_until(worker.stop.clone().cancelled_owned());
+    let opened = opens.for_each_concurrent(TAKING_AT_ONCE, |request| {
+        let (worker, kind) = (worker.clone(), kind.clone());
+        async move {
+            let verdict = open(&worker, &kind, &request.payload).await;
+            request.reply.send(encode(&verdict)).await;
+        }
+    });
+    let adopted = adoptions.for_each_concurrent(TAKING_AT_ONCE, |request| {
+        let (worker, kind) = (worker.clone(), kind.clone());
+        async move {
+            let adoption = adopt(&worker, &kind, &request.payload).await;
+            request.reply.send(encode(&adoption)).await;
+        }
+    });
+    tokio::join!(opened, adopted);
     Ok(())
 }
 

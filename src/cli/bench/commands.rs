@@ -34,8 +34,13 @@ const WARM_UP: usize = 500;
 const PAYLOAD_BYTES: usize = 200;
 
 /// The gateway's options: nothing is throttled, since that would be what is measured.
-const GATEWAY: [&str; 5] =
-    ["--port", "0", "--guest-tokens", "--token-secret", "0123456789abcdef0123456789abcdef"];
+const GATEWAY: [&str; 5] = [
+    "--port",
+    "0",
+    "--guest-tokens",
+    "--token-secret",
+    "0123456789abcdef0123456789abcdef",
+];
 
 /// Options of `tablecast bench commands`.
 #[derive(Args, Debug)]
@@ -111,7 +116,11 @@ impl Roles {
             let time = Clock::System;
             Ok(gateway::run(config, listener, bus, catalog, time, metrics, gateway_stop).await?)
         });
-        Ok(Self { address, stop, tasks })
+        Ok(Self {
+            address,
+            stop,
+            tasks,
+        })
     }
 }
 
@@ -129,11 +138,18 @@ async fn measure(args: &CommandsArgs, url: &str, address: &str) -> anyhow::Resul
     let _answering = bench.serve_raw_requests(url).await?;
     let mut latencies: [Latencies; 5] = Default::default();
     for round in 0..WARM_UP + args.rounds {
-        let hops = [bench.echo(round).await?, bench.request().await?, bench.publish().await?];
+        let hops = [
+            bench.echo(round).await?,
+            bench.request().await?,
+            bench.publish().await?,
+        ];
         let command = bench.command(round).await?;
         if round >= WARM_UP {
             let measured = hops.into_iter().chain(command);
-            latencies.iter_mut().zip(measured).for_each(|(all, latency)| all.record(latency));
+            latencies
+                .iter_mut()
+                .zip(measured)
+                .for_each(|(all, latency)| all.record(latency));
         }
     }
     let [echo, request, publish, accepted, seen] = latencies.map(Latencies::percentiles);
@@ -166,7 +182,10 @@ impl Bench {
         });
         player.send(&open).await?;
         let opened = player.expect("opened").await?;
-        let table = opened["table"].as_str().context("an opened table has an id")?.parse()?;
+        let table = opened["table"]
+            .as_str()
+            .context("an opened table has an id")?
+            .parse()?;
         let mut viewer = Client::connect(address, None).await?;
         viewer.subscribe(table).await?;
         let nats = async_nats::connect(url).await?;
@@ -177,7 +196,13 @@ impl Bench {
             ..Default::default()
         };
         jetstream.create_stream(raw).await?;
-        Ok(Self { player, viewer, table, nats, jetstream })
+        Ok(Self {
+            player,
+            viewer,
+            table,
+            nats,
+            jetstream,
+        })
     }
 
     /// Answers raw requests from another connection, as a worker does.
@@ -193,7 +218,12 @@ impl Bench {
             }
         });
         // The other connection's interest is known to the server once a request is answered.
-        while self.nats.request("bench.request", Bytes::new()).await.is_err() {
+        while self
+            .nats
+            .request("bench.request", Bytes::new())
+            .await
+            .is_err()
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(tasks)
@@ -202,7 +232,9 @@ impl Bench {
     /// A frame to the gateway and back, no role behind it.
     async fn echo(&mut self, round: usize) -> anyhow::Result<Duration> {
         let started = Instant::now();
-        self.player.send(&json!({"type": "ping", "data": round})).await?;
+        self.player
+            .send(&json!({"type": "ping", "data": round}))
+            .await?;
         self.player.expect("pong").await?;
         Ok(started.elapsed())
     }
@@ -248,12 +280,19 @@ fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
     }
     let row = |name: &str, percentiles: Percentiles| {
         let Percentiles { p50_us, p99_us } = percentiles;
-        vec![name.to_owned(), format!("{p50_us:.0}"), format!("{p99_us:.0}")]
+        vec![
+            name.to_owned(),
+            format!("{p50_us:.0}"),
+            format!("{p99_us:.0}"),
+        ]
     };
     let ratio = |name: &str, p50: f64, p99: f64| {
         vec![name.to_owned(), format!("{p50:.2}"), format!("{p99:.2}")]
     };
-    print::line(&format!("durability: {}; {} rounds", report.durability, report.rounds))?;
+    print::line(&format!(
+        "durability: {}; {} rounds",
+        report.durability, report.rounds
+    ))?;
     print::columns(
         &["MICROSECONDS", "P50", "P99"],
         &[
@@ -263,8 +302,16 @@ fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
             row("sum of the three hops", report.sum_of_hops),
             row("command until accepted", report.accepted),
             row("command until seen by another", report.seen_by_another),
-            ratio("accepted / hops", report.accepted_to_hops_p50, report.accepted_to_hops_p99),
-            ratio("seen / accepted", report.seen_to_accepted_p50, report.seen_to_accepted_p99),
+            ratio(
+                "accepted / hops",
+                report.accepted_to_hops_p50,
+                report.accepted_to_hops_p99,
+            ),
+            ratio(
+                "seen / accepted",
+                report.seen_to_accepted_p50,
+                report.seen_to_accepted_p99,
+            ),
         ],
     )
 }

@@ -13,9 +13,7 @@ use crate::domain::{
     CommandId, Identity, Kind, PlayerId, Seating, StartRule, TableId, TableOptions,
 };
 use crate::protocol::frame::LobbyStatus;
-use crate::protocol::request::{
-    AdoptRequest, Adoption, OpenRequest, Verdict, decode, encode,
-};
+use crate::protocol::request::{AdoptRequest, Adoption, OpenRequest, Verdict, decode, encode};
 use crate::protocol::subject;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
@@ -42,8 +40,11 @@ impl House {
         let mut running = BTreeSet::new();
         for entry in self.bus.lobby.list().await? {
             let request = encode(&AdoptRequest { table: entry.table });
-            let answer =
-                self.bus.mail.request(subject::adopt(&entry.kind), request, OPEN_MAX).await?;
+            let answer = self
+                .bus
+                .mail
+                .request(subject::adopt(&entry.kind), request, OPEN_MAX)
+                .await?;
             match decode(&answer)? {
                 Adoption::Owned { .. } if entry.status == LobbyStatus::Running => {
                     running.insert(entry.table);
@@ -122,19 +123,29 @@ impl House {
             .kinds()
             .filter(|kind| self.catalog.get(kind).is_some_and(|rules| rules.has_bots()))
             .collect();
-        let kind = playable.get(turn % playable.len().max(1)).context("no game here has bots")?;
-        let rules = self.catalog.get(kind).expect("the kind is out of the catalog");
+        let kind = playable
+            .get(turn % playable.len().max(1))
+            .context("no game here has bots")?;
+        let rules = self
+            .catalog
+            .get(kind)
+            .expect("the kind is out of the catalog");
         let table = self.entropy.table_id(Clock::System.now());
         let request = encode(&self.request(table, &**rules, seats)?);
         let mut tries = 0;
         loop {
             tries += 1;
-            let answer =
-                self.bus.mail.request(subject::open(kind), request.clone(), OPEN_MAX).await;
+            let answer = self
+                .bus
+                .mail
+                .request(subject::open(kind), request.clone(), OPEN_MAX)
+                .await;
             match answer {
                 Ok(answer) => match decode(&answer)? {
                     Verdict::Accepted { .. } => return Ok(table),
-                    Verdict::Rejected(refusal) if refusal.retry_after_ms.is_some() && tries < 20 => {
+                    Verdict::Rejected(refusal)
+                        if refusal.retry_after_ms.is_some() && tries < 20 =>
+                    {
                         warn!(code = %refusal.code, "a table of the house is not open yet");
                     }
                     Verdict::Rejected(refusal) => {
@@ -149,21 +160,35 @@ impl House {
         }
     }
 
-    fn request(&self, table: TableId, rules: &dyn Rules, seats: Seats) -> anyhow::Result<OpenRequest> {
+    fn request(
+        &self,
+        table: TableId,
+        rules: &dyn Rules,
+        seats: Seats,
+    ) -> anyhow::Result<OpenRequest> {
         let setup = rules.paced_setup(self.pace);
-        let count = rules.seats(&setup).map_err(|refusal| anyhow::anyhow!(refusal.message))?;
+        let count = rules
+            .seats(&setup)
+            .map_err(|refusal| anyhow::anyhow!(refusal.message))?;
         let mut seating = vec![Seating::Bot; usize::from(count)];
         if seats == Seats::OneOpen {
             seating[0] = Seating::Open;
         }
         let (shortest, longest) = TableOptions::default().bot_delay_ms;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few seconds")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a few seconds"
+        )]
         let paced = |millis: u32| (f64::from(millis) * self.pace).round() as u32;
         let player: PlayerId = "house".parse()?;
         let id: CommandId = "open".parse()?;
         Ok(OpenRequest {
             table,
-            by: Identity { player, name: "House".to_owned() },
+            by: Identity {
+                player,
+                name: "House".to_owned(),
+            },
             id,
             setup,
             options: TableOptions {

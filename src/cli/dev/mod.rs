@@ -3,6 +3,7 @@
 mod house;
 pub(super) mod nats_server;
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::Args;
+use futures_util::TryStreamExt;
 use object_store::ObjectStore;
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -22,11 +24,12 @@ use nats_server::NatsServer;
 
 use super::gateway::listen;
 use super::{Role, print};
-use crate::archiver::{self, ArchiverConfig, StoreConfig};
+use crate::archiver::{self, ArchiverConfig, Purpose, Reader, StoreConfig};
 use crate::bus::Bus;
 use crate::bus::connect::{NatsConfig, connect};
-use crate::domain::TableId;
+use crate::domain::{TableId, TableSeq};
 use crate::gateway::{self, GatewayConfig};
+use crate::protocol::archive::ArchivedEvent;
 use crate::runtime::clock::Clock;
 use crate::runtime::config::from_args;
 use crate::runtime::entropy::Entropy;
@@ -79,29 +82,37 @@ fn pace(text: &str) -> Result<f64, String> {
 }
 
 /// What `--games` prints.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct Report {
     games: usize,
     commits: u64,
-    commands: u64,
+    commands: usize,
     duration_ms: u128,
     archived_objects: usize,
 }
 
 pub(super) async fn run(args: DevArgs, role: Role) -> anyhow::Result<()> {
     std::fs::create_dir_all(&args.data_dir).with_context(|| {
-        format!("cannot write under {}: choose another --data-dir", args.data_dir.display())
+        format!(
+            "cannot write under {}: choose another --data-dir",
+            args.data_dir.display()
+        )
     })?;
     let data_dir = args.data_dir.canonicalize()?;
     let server = match &args.nats_url {
         Some(_) => None,
-        None => {
-            Some(NatsServer::start(args.nats_server.as_deref(), &data_dir.join("nats")).await?)
-        }
+        None => Some(NatsServer::start(args.nats_server.as_deref(), &data_dir.join("nats")).await?),
     };
-    let url = server.as_ref().map(|server| server.url.clone()).or(args.nats_url.clone());
-    let bus = connect(&nats_at(&url.expect("one of the two is there"))?, "tablecast dev").await?;
-    let store = store_at(&data_dir.join("archive"))?.open()?;
+    let url = server
+        .as_ref()
+        .map(|server| server.url.clone())
+        .or(args.nats_url.clone());
+    let bus = connect(
+        &nats_at(&url.expect("one of the two is there"))?,
+        "tablecast dev",
+    )
+    .await?;
+    let store = StoreConfig::directory(data_dir.join("archive")).open(Purpose::Write)?;
     let gateway = gateway_config(&args, &data_dir)?;
     let listener = listen(&gateway).await?;
     let page = format!("http://{}/", listener.local_addr()?);
@@ -119,17 +130,33 @@ pub(super) async fn run(args: DevArgs, role: Role) -> anyhow::Result<()> {
         let (bus, store, stop) = (bus.clone(), Arc::clone(&store), roles_stop.clone());
         // Somebody waits for these games.
         let config = from_args::<ArchiverConfig>(&["--batch-age", "2s"])?;
-        roles.spawn(async move { Ok(archiver::run(config, bus, store, Clock::System, stop).await?) });
+        roles.spawn(
+            async move { Ok(archiver::run(config, bus, store, Clock::System, stop).await?) },
+        );
     }
     {
         let (bus, catalog, stop) = (bus.clone(), role.catalog.clone(), roles_stop.clone());
         let metrics = role.metrics.clone();
         roles.spawn(async move {
-            Ok(gateway::run(gateway, listener, bus, catalog, Clock::System, metrics, stop).await?)
+            Ok(gateway::run(
+                gateway,
+                listener,
+                bus,
+                catalog,
+                Clock::System,
+                metrics,
+                stop,
+            )
+            .await?)
         });
     }
 
-    let house = House { bus, catalog: role.catalog, entropy, pace: args.pace };
+    let house = House {
+        bus,
+        catalog: role.catalog,
+        entropy,
+        pace: args.pace,
+    };
     let play = play(&args, &house, &store, &page);
     let result = tokio::select! {
         result = play => result,
@@ -158,27 +185,19 @@ async fn play(
         return house.keep_open(args.tables).await;
     };
     info!("page: {page}");
+    let objects_before = count_objects(store).await?;
     let started = Instant::now();
     let played = house.play(games.get(), args.tables.max(1)).await?;
-    let report = archived(store, &played, started).await?;
+    let mut report = archived(store, &played).await?;
+    report.duration_ms = started.elapsed().as_millis();
+    report.archived_objects = count_objects(store).await? - objects_before;
     print::json(&report)
 }
 
 /// Waits until every game is in the archive, reads each of them back by its id, and adds them up.
-async fn archived(
-    store: &Arc<dyn ObjectStore>,
-    played: &[TableId],
-    started: Instant,
-) -> anyhow::Result<Report> {
-    let reader = archiver::Reader::new(Arc::clone(store));
-    let mut report = Report {
-        games: 0,
-        commits: 0,
-        commands: 0,
-        duration_ms: 0,
-        archived_objects: 0,
-    };
-    let mut objects = std::collections::BTreeSet::new();
+async fn archived(store: &Arc<dyn ObjectStore>, played: &[TableId]) -> anyhow::Result<Report> {
+    let reader = Reader::new(Arc::clone(store));
+    let mut report = Report::default();
     let until = Instant::now() + ARCHIVE_MAX;
     for table in played {
         let archived = loop {
@@ -186,31 +205,52 @@ async fn archived(
                 break archived;
             }
             if Instant::now() > until {
-                bail!("table {table} is not in the archive after {} s", ARCHIVE_MAX.as_secs());
+                bail!(
+                    "table {table} is not in the archive after {} s",
+                    ARCHIVE_MAX.as_secs()
+                );
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
         report.games += 1;
         report.commits += archived.commits;
-        report.commands += archived.commands();
-        objects.insert(archived.object);
+        // A decision of a player or a bot is one commit, whatever number of events it holds.
+        let decided = |event: &&ArchivedEvent| {
+            event.actor.starts_with("player:") || event.actor.starts_with("bot:")
+        };
+        let decisions: BTreeSet<TableSeq> = archived
+            .events
+            .iter()
+            .filter(decided)
+            .map(|event| event.seq)
+            .collect();
+        report.commands += decisions.len();
     }
-    report.archived_objects = objects.len();
-    report.duration_ms = started.elapsed().as_millis();
     Ok(report)
+}
+
+async fn count_objects(store: &Arc<dyn ObjectStore>) -> anyhow::Result<usize> {
+    let objects = store
+        .list(None)
+        .try_filter(|object| std::future::ready(object.location.as_ref().ends_with(".parquet")));
+    Ok(objects
+        .try_fold(0, |count, _| std::future::ready(Ok(count + 1)))
+        .await?)
 }
 
 fn gateway_config(args: &DevArgs, data_dir: &Path) -> anyhow::Result<GatewayConfig> {
     let secret = token_secret(&data_dir.join("token-secret"))?;
     let (bind, port) = (args.listen.bind.to_string(), args.listen.port.to_string());
-    let options =
-        ["--bind", &bind, "--port", &port, "--token-secret", &secret, "--guest-tokens"];
+    let options = [
+        "--bind",
+        &bind,
+        "--port",
+        &port,
+        "--token-secret",
+        &secret,
+        "--guest-tokens",
+    ];
     Ok(from_args::<GatewayConfig>(&options)?)
-}
-
-fn store_at(dir: &Path) -> anyhow::Result<StoreConfig> {
-    let dir = dir.to_str().context("the --data-dir is not UTF-8")?;
-    Ok(from_args(&["--store", dir])?)
 }
 
 /// The options for a server at this address.
@@ -227,7 +267,11 @@ fn token_secret(path: &Path) -> anyhow::Result<String> {
     }
     let bytes: [u8; 32] = Entropy::from_os().bytes();
     let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(secret.as_bytes())?;
     Ok(secret)
 }
