@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,13 @@ from pathlib import Path
 import pytest
 from programs import NATS_SERVER, REPOSITORY, Program, Programs, poll
 
+# Limits that a game at full speed does not meet: what they do when it does is tested apart.
+UNTHROTTLED = (
+    *("--inbound-rate", "100000", "--inbound-burst", "100000"),
+    *("--outbound-table-rate", "100000", "--outbound-table-burst", "100000"),
+    *("--outbound-rate", "100000", "--outbound-burst", "100000"),
+    *("--outbox-frames", "100000", "--outbox-bytes", "100000000", "--outbox-age", "60s"),
+)
 TOKEN_SECRET = "a-secret-of-the-end-to-end-tests-and-of-nobody-else"
 
 
@@ -60,8 +68,6 @@ def start_nats(programs: Programs, *more: str) -> NatsServer:
     )
 
     def look() -> str | None:
-        import json
-
         assert program.process.poll() is None, program.log()
         for file in ports.glob("*.ports"):
             try:

@@ -11,7 +11,7 @@ from typing import Any
 import bus
 import msgpack
 import pytest
-from conftest import Gateway, Roles, start_nats
+from conftest import UNTHROTTLED, Gateway, Roles, start_nats
 from players import Client, Player, choice, connected, guest, new_id
 from programs import Program, Programs, poll_async, run, tablecast, TABLECAST
 from websockets.asyncio.client import connect
@@ -271,12 +271,14 @@ async def flood(client: Client, table: str) -> None:
 
 
 async def test_an_upgrade_without_a_sub_protocol_of_ours_is_refused(served: Gateway) -> None:
-    for offered in (["tablecast.v9.json"], ["chat"], None):
+    for offered in (["tablecast.v9.json"], ["chat", "mqtt"]):
         with pytest.raises(InvalidStatus) as refused:
             async with connect(served.socket, subprotocols=offered, proxy=None):
                 pass
         assert refused.value.response.status_code == 400
         assert b"tablecast.v1.json" in refused.value.response.body
+    async with connect(served.socket, subprotocols=["chat", "tablecast.v1.msgpack"], proxy=None) as socket:
+        assert socket.subprotocol == "tablecast.v1.msgpack"
 
 
 def get(url: str, method: str = "GET", data: bytes | None = None, **headers: str) -> tuple[int, str, str]:
@@ -299,7 +301,7 @@ def test_http_answers_for_operators_and_for_the_lost(served: Gateway) -> None:
         status, content_type, text = get(served.page + path)
         assert status == 404, path
         assert content_type.startswith("application/json"), path
-        assert json.loads(text)["error"]["code"], path
+        assert json.loads(text)["code"], path
     assert get(served.page + "ws")[0] in (400, 426)
 
 
@@ -311,7 +313,7 @@ def test_a_guest_without_a_name_is_told_why(served: Gateway, body: bytes) -> Non
     status, content_type, text = get(served.page + "v1/guest", "POST", body, **headers)
     assert 400 <= status < 500, text
     assert content_type.startswith("application/json")
-    assert json.loads(text)["error"]["message"]
+    assert json.loads(text)["message"]
 
 
 def metric(page: str, name: str) -> float:
@@ -330,7 +332,7 @@ def lines_about(program: Program, stream_seq: int) -> list[str]:
 )
 async def test_a_foreign_message_among_the_commits_is_set_aside(roles: Roles, garbage: bytes) -> None:
     w1 = roles.worker("w1")
-    gateway = roles.gateway()
+    gateway = roles.gateway(*UNTHROTTLED)
     roles.archiver()
     ann = guest(gateway.page, "Ann")
     async with (
@@ -374,7 +376,7 @@ def archived(roles: Roles, table: str) -> dict[str, Any] | None:
 
 async def test_a_table_of_bots_survives_a_foreign_message_while_somebody_watches(roles: Roles) -> None:
     roles.worker("w1")
-    gateway = roles.gateway()
+    gateway = roles.gateway(*UNTHROTTLED)
     ann = guest(gateway.page, "Ann")
     async with (
         bus.connected(roles.nats.url) as nats,
@@ -392,7 +394,7 @@ async def test_a_table_of_bots_survives_a_foreign_message_while_somebody_watches
 
 async def test_a_foreign_marker_does_not_stop_the_archiver(roles: Roles) -> None:
     roles.worker("w1")
-    gateway = roles.gateway()
+    gateway = roles.gateway(*UNTHROTTLED)
     archiver = roles.archiver()
     ann = guest(gateway.page, "Ann")
     markers = {
@@ -434,7 +436,7 @@ def marker_of_nothing() -> dict[str, Any]:
 
 async def test_garbage_among_requests_is_refused(roles: Roles) -> None:
     worker = roles.worker("w1")
-    gateway = roles.gateway()
+    gateway = roles.gateway(*UNTHROTTLED)
     ann = guest(gateway.page, "Ann")
     async with bus.connected(roles.nats.url) as nats, connected(gateway.socket, ann["token"]) as client:
         table = await client.open(seats=["me", "bot", "bot", "bot"])

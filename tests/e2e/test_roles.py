@@ -7,12 +7,9 @@ from typing import Any
 
 import bus
 import pytest
-from conftest import Roles
+from conftest import UNTHROTTLED, Roles
 from players import Frame, Gone, Player, assert_continuous, connected, guest
 from programs import TABLECAST, poll_async, run, tablecast
-
-# So that a game at full speed is not conflated for its followers: that has tests of its own.
-UNTHROTTLED: tuple[str, ...] = ()
 
 
 async def archived(roles: Roles, table: str) -> dict[str, Any]:
@@ -116,7 +113,7 @@ def assert_in_log_once(commits: list[bus.Stored], player: Player, player_id: str
 
 async def test_an_operator_sees_a_table_and_an_archived_game(roles: Roles) -> None:
     roles.worker("w1")
-    gateway = roles.gateway()
+    gateway = roles.gateway(*UNTHROTTLED)
     roles.archiver()
     ann = guest(gateway.page, "Ann")
     tail = None
@@ -259,7 +256,7 @@ async def test_a_gateway_is_killed_in_mid_game(roles: Roles) -> None:
 
 async def test_a_player_of_a_killed_gateway_does_not_hold_the_table_up(roles: Roles) -> None:
     roles.worker("w1")
-    first, second = roles.gateway(), roles.gateway()
+    first, second = roles.gateway(*UNTHROTTLED), roles.gateway(*UNTHROTTLED)
     ann = guest(first.page, "Ann")
     async with connected(second.socket) as spectator:
         async with connected(first.socket, ann["token"]) as client:
@@ -290,7 +287,7 @@ async def test_a_cursor_brings_exactly_the_missing_commits(roles: Roles) -> None
             await spectator.reaches(table, cursor)
             cursor = spectator.cursor(table)
         player = Player(table)
-        await player.play(client, until=lambda view: view["game"]["turn"] == 3)
+        await player.play(client, until=lambda view: view["game"]["turn"] >= 2)
         for wire_format in ("json", "msgpack"):
             last = client.cursor(table)
             async with connected(gateway.socket, wire_format=wire_format) as spectator:
@@ -308,6 +305,31 @@ async def test_a_cursor_brings_exactly_the_missing_commits(roles: Roles) -> None
             from_the_future = await spectator.subscribe(table, last + 1000)
             assert not from_the_future["recovered"]
             await spectator.expect("snapshot")
+
+
+async def test_a_table_too_fast_for_a_viewer_is_conflated_and_never_short(roles: Roles) -> None:
+    roles.worker("w1")
+    gateway = roles.gateway(*UNTHROTTLED)
+    slow = roles.gateway("--outbound-table-rate", "5", "--outbound-table-burst", "5")
+    ann = guest(gateway.page, "Ann")
+    async with (
+        connected(gateway.socket, ann["token"]) as client,
+        connected(slow.socket) as by_events,
+        connected(slow.socket, wire_format="msgpack") as by_views,
+    ):
+        table = await client.open(seats=["me", "bot", "bot", "bot"])
+        await client.subscribe(table, deliver="views")
+        await by_events.subscribe(table)
+        await by_views.subscribe(table, deliver="views")
+        await Player(table).play(client)
+        last = client.cursor(table)
+        for viewer in (by_events, by_views):
+            await viewer.reaches(table, last)
+            frames = viewer.of_table(table)
+            assert assert_continuous(frames) == last
+            commits = [frame for frame in frames if frame["type"] == "commit"]
+            assert len(commits) < last / 2, "nothing was conflated"
+        assert by_views.of_table(table)[-1]["view"]["status"] == "ended"
 
 
 async def test_a_clean_stop_hands_over_and_tells_clients_to_come_back(roles: Roles) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import bus
-from conftest import Roles
+from conftest import UNTHROTTLED, Roles
 from players import Client, Frame, Gone, Player, connected, guest
 
 FACE = {"pieces", "play_type", "strength"}
@@ -22,7 +22,7 @@ class Watched:
 
 async def test_no_frame_tells_what_its_viewer_may_not_know(roles: Roles) -> None:
     roles.worker("the-worker-s-name")
-    near, far = roles.gateway(), roles.gateway()
+    near, far = roles.gateway(*UNTHROTTLED), roles.gateway(*UNTHROTTLED)
     ann, bob = guest(near.page, "Ann"), guest(far.page, "Bob")
     watched: list[Watched] = []
     async with (
