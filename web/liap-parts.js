@@ -6,18 +6,18 @@ import { nameOf, names } from "./liap-prompt.js";
 import { pieceNode, typeName } from "./pieces.js";
 
 /** Accept or decline a new deal, with the time that is left. */
-export function redealBox(view, act, secondsLeft) {
+export function redealBox(view, act, isBusy, timeLeft) {
   const { redeal } = view.game;
   if (!redeal) return null;
   const mayDecide = view.game.awaiting.includes(view.you);
   const said = redeal.own_decision;
   return h("div.redeal", { key: "redeal" },
     h("p.muted", null, "No piece above 9 points: ", names(view, redeal.weak), ". Time left: ",
-      h("b", { data: { until: redeal.deadline } }, secondsLeft(redeal.deadline))),
+      h("b", { data: { until: redeal.deadline } }, timeLeft)),
     said !== null && said !== undefined && h("p", null, said ? "You asked for a new deal." : "You keep your hand."),
     mayDecide && h("div.actions", null,
-      h("button.primary", { data: { testid: "redeal-accept" }, onclick: () => act({ type: "redeal_accept" }) }, "New deal"),
-      h("button", { data: { testid: "redeal-decline" }, onclick: () => act({ type: "redeal_decline" }) }, "Keep my hand")));
+      h("button.primary", { data: { testid: "redeal-accept" }, disabled: isBusy, onclick: () => act({ type: "redeal_accept" }) }, "New deal"),
+      h("button", { data: { testid: "redeal-decline" }, disabled: isBusy, onclick: () => act({ type: "redeal_decline" }) }, "Keep my hand")));
 }
 
 /** The numbers that may be declared, or what has been declared so far. */

@@ -47,9 +47,17 @@ export function liapTui(context) {
     if (isBusy) return;
     isBusy = true;
     context.redraw();
-    await context.send(command);
+    const isAccepted = await context.send(command);
     isBusy = false;
     context.redraw();
+    return isAccepted;
+  }
+
+  async function play(pieces) {
+    const keys = [...chosen];
+    // At once: of two equal pieces the one that stays must not look chosen.
+    chosen.clear();
+    if (!await act({ type: "play", pieces })) keys.forEach((key) => chosen.add(key));
   }
 
   async function playAgain() {
@@ -92,9 +100,9 @@ export function liapTui(context) {
     const { game } = view;
     const { text, isMine } = phasePrompt(view);
     return h("section.middle", { key: "middle", "aria-label": "What is going on" },
-      h("p.prompt", { role: "status", class: isMine ? "mine" : "", data: { testid: "prompt" } }, text),
+      h("p.prompt", { role: "status", class: isMine && !isBusy ? "mine" : "", data: { testid: "prompt" } }, text),
       game.until && view.status === "running" && h("div.pause", { key: "pause", "aria-hidden": "true" }, h("i", { data: { bar: game.until } })),
-      redealBox(view, act, context.app.secondsLeft.bind(context.app)),
+      redealBox(view, act, isBusy, context.app.secondsLeft(view.game.redeal?.deadline)),
       declareBox(view, act, isBusy),
       roundResult(view),
       game.phase === "game_over" && gameOver(view, playAgain),
@@ -129,7 +137,7 @@ export function liapTui(context) {
       h("div.hand-bar", null,
         h("p.hint", { data: { testid: "hint" }, "aria-live": "polite" }, isMyPlay || pieces.length ? text : "Your hand"),
         h("button.quiet", { data: { testid: "sort" }, title: "Change the order of the pieces", onclick: () => { order = order === "points" ? "sets" : "points"; context.redraw(); } }, order === "points" ? "Sort by sets" : "Sort by points"),
-        game.phase === "turn" && h("button.primary", { key: "play", data: { testid: "play" }, disabled: !isMyPlay || !mayPlay || isBusy, onclick: () => act({ type: "play", pieces }) }, pieces.length ? `Play ${pieces.length}` : "Play")));
+        game.phase === "turn" && h("button.primary", { key: "play", data: { testid: "play" }, disabled: !isMyPlay || !mayPlay || isBusy, onclick: () => play(pieces) }, pieces.length ? `Play ${pieces.length}` : "Play")));
   }
 
   /** A hint only: the server judges. */

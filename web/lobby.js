@@ -32,14 +32,18 @@ export function lobbyScreen(root, app) {
     draw();
   }
 
-  const newGame = (seats) => during(async () => app.go(`/t/${await openGame(app, seats)}`));
+  function newGame(seats) {
+    during(async () => app.go(`/t/${await openGame(app, seats)}`));
+  }
 
-  const sit = (table) => during(async () => {
-    await app.connection.command(table, { type: "table.sit" });
-    app.go(`/t/${table}`);
-  });
+  function sit(table) {
+    during(async () => {
+      await app.connection.command(table, { type: "table.sit" });
+      app.go(`/t/${table}`);
+    });
+  }
 
-  const rename = (event) => {
+  function rename(event) {
     event.preventDefault();
     const name = new FormData(event.target).get("name");
     during(async () => {
@@ -48,7 +52,7 @@ export function lobbyScreen(root, app) {
       app.drawTop();
       app.connection.restart();
     });
-  };
+  }
 
   function hero() {
     return h("section.hero", { key: "hero", "aria-labelledby": "hero-title" },

@@ -9,53 +9,53 @@ use crate::protocol::archive::{ArchivedTable, Date, FooterTable};
 
 /// What makes a batch ready.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub(super) struct Limits {
     /// This many tables.
-    pub tables: NonZeroUsize,
+    pub(super) tables: NonZeroUsize,
     /// This many bytes of commits. One table may exceed it: it is then alone.
-    pub bytes: u64,
+    pub(super) bytes: u64,
     /// This long after its first marker came.
-    pub age: Duration,
+    pub(super) age: Duration,
 }
 
 /// Where in its stream a shard's archive goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
+pub(super) struct Position {
     /// After the last marker of the newest object.
-    pub next: StreamSeq,
+    pub(super) next: StreamSeq,
     /// The newest object's day, if there is one. Dates of a chain never go backwards.
-    pub date: Option<Date>,
+    pub(super) date: Option<Date>,
 }
 
 /// A completed table with its row, as fetched.
 #[derive(Clone, Debug)]
-pub struct Fetched {
+pub(super) struct Fetched {
     /// The row.
-    pub row: ArchivedTable,
+    pub(super) row: ArchivedTable,
     /// What the footer says of it.
-    pub listed: FooterTable,
+    pub(super) listed: FooterTable,
     /// Bytes of its commits.
-    pub bytes: u64,
+    pub(super) bytes: u64,
 }
 
 /// What will be one object.
 #[derive(Clone, Debug)]
-pub struct Batch {
+pub(super) struct Batch {
     /// Its day.
-    pub date: Date,
+    pub(super) date: Date,
     /// Where it starts.
-    pub first: StreamSeq,
+    pub(super) first: StreamSeq,
     /// Its last marker.
-    pub last: StreamSeq,
+    pub(super) last: StreamSeq,
     /// Rows and what the footer says of each, by table id.
-    pub tables: Vec<(ArchivedTable, FooterTable)>,
+    pub(super) tables: Vec<(ArchivedTable, FooterTable)>,
     /// Markers without a row.
-    pub dead_letters: Vec<StreamSeq>,
+    pub(super) dead_letters: Vec<StreamSeq>,
 }
 
 /// Collects completed tables until they make a batch.
 #[derive(Debug)]
-pub struct Batcher {
+pub(super) struct Batcher {
     limits: Limits,
     start: Position,
     begun: Option<Begun>,
@@ -76,7 +76,7 @@ struct Begun {
 
 impl Batcher {
     /// An empty batch.
-    pub fn new(limits: Limits, start: Position) -> Self {
+    pub(super) fn new(limits: Limits, start: Position) -> Self {
         Self {
             limits,
             start,
@@ -88,30 +88,36 @@ impl Batcher {
     }
 
     /// The position of the next marker to look at.
-    pub fn cursor(&self) -> StreamSeq {
+    pub(super) fn cursor(&self) -> StreamSeq {
         self.begun
             .map_or(self.start.next, |begun| begun.last.next())
     }
 
     /// When the log stored the oldest marker of this batch.
-    pub fn oldest(&self) -> Option<Timestamp> {
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
         self.begun.map(|begun| begun.oldest)
     }
 
     /// Whether a marker belongs to this batch, or is the first of the next day's.
-    pub fn admits(&self, stored_at: Timestamp) -> bool {
+    pub(super) fn admits(&self, stored_at: Timestamp) -> bool {
         // Every marker counts for the date, readable or not: a name must not depend on what a binary can read.
         self.begun
             .is_none_or(|begun| Date::of(stored_at) <= begun.date)
     }
 
     /// Whether a table is in this batch already.
-    pub fn contains(&self, table: TableId) -> bool {
+    pub(super) fn contains(&self, table: TableId) -> bool {
         self.ids.contains(&table)
     }
 
     /// Takes in a completed table.
-    pub fn add(&mut self, now: Timestamp, marker: StreamSeq, stored_at: Timestamp, table: Fetched) {
+    pub(super) fn add(
+        &mut self,
+        now: Timestamp,
+        marker: StreamSeq,
+        stored_at: Timestamp,
+        table: Fetched,
+    ) {
         let begun = self.advance(now, marker, stored_at);
         begun.bytes = begun.bytes.saturating_add(table.bytes);
         self.ids.insert(table.row.table_id);
@@ -119,7 +125,12 @@ impl Batcher {
     }
 
     /// Accounts for a marker that has no row.
-    pub fn add_dead_letter(&mut self, now: Timestamp, marker: StreamSeq, stored_at: Timestamp) {
+    pub(super) fn add_dead_letter(
+        &mut self,
+        now: Timestamp,
+        marker: StreamSeq,
+        stored_at: Timestamp,
+    ) {
         self.advance(now, marker, stored_at);
         self.dead_letters.push(marker);
     }
@@ -139,20 +150,20 @@ impl Batcher {
     }
 
     /// Whether there is room for nothing more.
-    pub fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         let markers = self.tables.len() + self.dead_letters.len();
         let bytes = self.begun.map_or(0, |begun| begun.bytes);
         markers >= self.limits.tables.get() || bytes >= self.limits.bytes
     }
 
     /// When the batch is ready whatever is in it. Nothing while it is empty.
-    pub fn due(&self) -> Option<Timestamp> {
+    pub(super) fn due(&self) -> Option<Timestamp> {
         let age = u64::try_from(self.limits.age.as_millis()).unwrap_or(u64::MAX);
         self.begun.map(|begun| begun.at.plus_millis(age))
     }
 
     /// The batch, unless it is empty.
-    pub fn finish(mut self) -> Option<Batch> {
+    pub(super) fn finish(mut self) -> Option<Batch> {
         let begun = self.begun?;
         self.tables.sort_by_key(|(row, _)| row.table_id);
         Some(Batch {

@@ -47,6 +47,8 @@ const EXACT: &[&str] = &[
 /// Settings of which more is fine.
 const AT_LEAST: &[&str] = &["num_replicas", "duplicate_window"];
 
+const PER_SUBJECT: &str = "max_msgs_per_subject";
+
 /// Why the streams are not as the log needs them.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvisionError {
@@ -292,9 +294,10 @@ fn compare(wanted: &Config, found: &Config) -> Change {
             [&wanted_json, &found_json].map(|json| json.get(**field).and_then(Value::as_u64));
         wanted > found
     });
+    let per_subject = Some(&PER_SUBJECT).filter(|_| !per_subject_will_do(wanted, found));
     let mut becomes = found_json.clone();
     let mut differences = Vec::new();
-    for field in exact.chain(at_least) {
+    for field in exact.chain(at_least).chain(per_subject) {
         differences.push(Difference {
             field: (*field).to_owned(),
             found: plain(found_json.get(*field)).to_string(),
@@ -319,6 +322,12 @@ fn compare(wanted: &Config, found: &Config) -> Change {
         differences,
         config: Box::new(config),
     }
+}
+
+/// A bucket keeps one message per key; of a table's commits any limit will do, but there must be one.
+fn per_subject_will_do(wanted: &Config, found: &Config) -> bool {
+    let [wanted, found] = [wanted, found].map(|stream| stream.max_messages_per_subject);
+    wanted == found || (wanted > 1 && found > 1) || wanted < 1
 }
 
 /// A setting that is not written has its default, which for all of ours is "no".

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{FoldError, decode};
 use crate::domain::{
     Commit, Game, Kind, PlayerId, Seat, Status, Table, TableEventView, TableId, TableSeq, Viewer,
+    WorkerId,
 };
 use crate::protocol::frame::{CommitFrame, Format, SnapshotFrame};
 
@@ -48,6 +49,9 @@ pub trait FannedOut: Debug + Send + Sync {
 
     /// Whether it changed who sits where, so that viewers' seats must be looked up again.
     fn changes_seats(&self) -> bool;
+
+    /// The worker that took the table over with it, which knows nothing of who is present.
+    fn new_owner(&self) -> Option<&WorkerId>;
 }
 
 #[derive(Debug)]
@@ -164,6 +168,14 @@ impl<G: Game> FannedOut for FannedOutOf<G> {
                     L::Opened(_) | L::SeatTaken { .. } | L::SeatFreed { .. } | L::BotSeated { .. }
                 )
             )
+        })
+    }
+
+    fn new_owner(&self) -> Option<&WorkerId> {
+        use crate::domain::{Lifecycle, TableEvent};
+        self.commit.events.iter().find_map(|event| match event {
+            TableEvent::Lifecycle(Lifecycle::Claimed { worker }) => Some(worker),
+            TableEvent::Lifecycle(_) | TableEvent::Game(_) => None,
         })
     }
 }

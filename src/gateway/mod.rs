@@ -1,1 +1,24 @@
-//! Follows tables and fans out to viewers.
+//! The gateway role: sessions, the tables they follow, and what each viewer may know.
+
+mod commands;
+mod config;
+mod connection;
+mod feed_task;
+mod http;
+mod hub;
+mod live_table;
+mod lobby;
+mod mailbox;
+mod metrics;
+mod outbox;
+mod owners;
+mod page;
+mod run;
+mod session;
+mod table_feed;
+mod throttle;
+mod token;
+
+pub use config::{ConfigError, GatewayConfig};
+pub use run::{GatewayError, run};
+pub use token::{Bearer, SecretTooShort, TokenError, TokenSecret, Tokens};

@@ -18,7 +18,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// Every format, in the order a client's offer is searched.
+    /// Every format; the first is what a client that offers none gets.
     pub const ALL: [Self; 2] = [Self::Json, Self::MessagePack];
 
     /// Its WebSocket sub-protocol.
@@ -214,7 +214,7 @@ pub enum ServerFrame {
     Unsubscribed {
         /// Which.
         table: TableId,
-        /// Why: `asked`, `unknown_table`, `archived`, `too_many`, `unavailable`.
+        /// Why: `asked`, `unknown_table`, `unknown_kind`, `archived`, `too_many`, `unavailable`.
         reason: &'static str,
     },
     /// The tables that are open or running.
@@ -235,6 +235,9 @@ pub enum ServerFrame {
         code: &'static str,
         /// What was wrong, and where.
         message: String,
+        /// When it is worth sending again; nothing if never.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        retry_after_ms: Option<u64>,
     },
 }
 

@@ -4,6 +4,8 @@
 mod log_suite;
 #[path = "../support/nats_server.rs"]
 mod nats_server;
+#[path = "../support/tables.rs"]
+mod tables;
 
 mod memory;
 mod nats;

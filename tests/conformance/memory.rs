@@ -11,7 +11,8 @@ use tablecast::domain::{StreamSeq, Timestamp};
 use tablecast::runtime::clock::Clock;
 use tokio::time::{Instant, sleep};
 
-use crate::log_suite::{address, append, new_table, promises, table_of};
+use crate::log_suite::promises;
+use crate::tables::{address, append, new_table, table_of};
 
 fn network() -> Arc<Network> {
     let shards = NonZeroU16::new(1).expect("one");

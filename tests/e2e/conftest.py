@@ -1,15 +1,28 @@
-"""What all end-to-end tests stand on: programs that are reaped, a NATS server, the roles in one process or apart."""
+"""What all end-to-end tests stand on: programs that are reaped, NATS, the roles together or apart, a Chromium."""
 
 import asyncio
 import inspect
 import json
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 from programs import NATS_SERVER, REPOSITORY, Program, Programs, poll
 
+WAIT_MS = 60_000
+CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 # Limits that a game at full speed does not meet: what they do when it does is tested apart.
 UNTHROTTLED = (
     *("--inbound-rate", "100000", "--inbound-burst", "100000"),
@@ -22,11 +35,12 @@ TOKEN_SECRET = "a-secret-of-the-end-to-end-tests-and-of-nobody-else"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Runs tests that are coroutines."""
+    """Runs tests that are coroutines, in a thread: Playwright has a loop of its own in this one."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
-    names = pyfuncitem._fixtureinfo.argnames
-    asyncio.run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, pyfuncitem.obj(**arguments)).result()
     return True
 
 
@@ -144,3 +158,43 @@ def dev(programs: Programs) -> Callable[..., Gateway]:
         return Gateway(program, program.wait_for_line("page: "))
 
     return start
+
+
+@pytest.fixture(scope="session")
+def page_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address that `tablecast dev` prints, with two tables of bots at a quick pace."""
+    programs = Programs(tmp_path_factory.mktemp("page"))
+    options = ("--data-dir", programs.directory / "data", "--port", "0", "--nats-server", NATS_SERVER)
+    program = programs.tablecast("dev", *options, "--pace", "0.02", "--tables", "2")
+    try:
+        yield program.wait_for_line("page: ")
+    finally:
+        programs.reap()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"),
+            args=CHROMIUM_ARGS,
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def new_context(browser: Browser):
+    """Makes browser contexts, each another person, whose games have no pauses."""
+    contexts: list[BrowserContext] = []
+
+    def make(**options) -> BrowserContext:
+        context = browser.new_context(**options)
+        context.set_default_timeout(WAIT_MS)
+        context.add_init_script("localStorage.setItem('tablecast.pace', 'blitz')")
+        contexts.append(context)
+        return context
+
+    yield make
+    for context in contexts:
+        context.close()

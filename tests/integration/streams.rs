@@ -133,6 +133,7 @@ async fn what_the_server_will_not_change_is_said_in_its_words() {
         name: "EVENTS_0".to_owned(),
         subjects: vec!["tc.evt.0.*.*".to_owned()],
         discard: DiscardPolicy::Old,
+        max_messages_per_subject: 9,
         storage: async_nats::jetstream::stream::StorageType::Memory,
         ..Default::default()
     };

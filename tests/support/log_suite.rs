@@ -14,6 +14,8 @@ use tablecast::protocol::frame::{LobbyEntry, LobbySeat, LobbyStatus};
 use tablecast::protocol::subject::{self, Address};
 use tokio::time::{sleep, timeout};
 
+use crate::tables::{address, append, new_table, table_of};
+
 /// How long something that must happen may take.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -65,47 +67,13 @@ macro_rules! promises {
 }
 pub(crate) use promises;
 
-pub(crate) fn new_table() -> TableId {
-    TableId::new(Timestamp::from_millis(1_795_000_000_000), rand::random())
-}
-
-pub(crate) fn address(bus: &Bus, table: TableId) -> Address {
-    let kind: Kind = "chess".parse().expect("a kind");
-    Address::new(table, kind, bus.log.shards())
-}
-
-pub(crate) fn append(address: &Address, after: StreamSeq, id: &str) -> Append {
-    Append {
-        address: address.clone(),
-        after,
-        id: format!("{}:{id}", address.table),
-        types: "test.happened".to_owned(),
-        worker: "w1".parse().expect("a worker"),
-        command: Some("c1".parse().expect("a command")),
-        payload: Bytes::from(id.to_owned()),
-    }
-}
-
-/// Appends so many commits to a new table; its address and their positions.
-pub(crate) async fn table_of(bus: &Bus, commits: usize) -> (Address, Vec<StreamSeq>) {
-    let address = address(bus, new_table());
-    let mut positions = Vec::new();
-    let mut last = StreamSeq::ZERO;
-    for number in 0..commits {
-        let append = append(&address, last, &number.to_string());
-        last = bus.log.append(append).await.expect("stored");
-        positions.push(last);
-    }
-    (address, positions)
-}
-
 async fn next<T>(stream: &mut BoxStream<'static, T>) -> T {
     let item = timeout(SOON, stream.next()).await.expect("in time");
     item.expect("the stream goes on")
 }
 
 /// Waits for something that happens by itself.
-pub(crate) async fn eventually<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
+async fn eventually<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
     let waited = timeout(SOON, async {
         while !holds().await {
             sleep(Duration::from_millis(10)).await;

@@ -1,0 +1,286 @@
+//! What keeps one followed table true: catch up from the log, follow, mend gaps, and tell the owner who is here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use super::live_table::{LiveTable, Loaded};
+use super::metrics;
+use super::owners::Owners;
+use super::table_feed::{Fed, Feed};
+use crate::bus::{Bus, Entry, ReadError};
+use crate::catalog::{Catalog, FoldError};
+use crate::domain::TableId;
+use crate::protocol::request::{self, PresenceNotice};
+use crate::protocol::subject;
+use crate::runtime::clock::Clock;
+
+/// How long the log may fail before followers are told so.
+const READ_PATIENCE: Duration = Duration::from_secs(10);
+/// First wait after a failed read; doubles.
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// A table this young may not have reached every replica of the log.
+const YOUNG_MS: u64 = 10_000;
+/// A live table whose last commit is older than this may have nobody to go on with it.
+const QUIET_MS: u64 = 3_000;
+/// How long nothing may come before the log is asked whether something was missed: the last
+/// message of all, lost on its way, leaves no gap behind. Doubles while the table stays quiet.
+const TAIL_CHECK_MIN: Duration = Duration::from_secs(5);
+const TAIL_CHECK_MAX: Duration = Duration::from_secs(60);
+
+/// What every feed's task works with.
+#[derive(Debug)]
+pub(super) struct FeedContext {
+    /// The log and the mail.
+    pub bus: Bus,
+    /// The games.
+    pub catalog: Catalog,
+    /// For ages, never for decisions.
+    pub clock: Clock,
+    /// Who gets quiet tables adopted.
+    pub owners: Arc<Owners>,
+    /// How many commits each table keeps for those who resume.
+    pub ring_len: usize,
+    /// How long a table is followed after its last follower has left.
+    pub linger: Duration,
+    /// This process, for presence notices.
+    pub gateway: Arc<str>,
+    /// When to stop.
+    pub shutdown: CancellationToken,
+}
+
+/// Why a table is not followed, as the `unsubscribed` frame says it.
+type Reason = &'static str;
+
+/// Follows a table until nobody wants it any more. The feed is closed when this returns.
+pub(super) async fn run(feed: Arc<Feed>, cx: Arc<FeedContext>) {
+    // Dropped on a panic too: followers must never look at a table that stands still.
+    let _closing = CloseOnDrop(Arc::clone(&feed));
+    let mut followed = match open(&feed, &cx).await {
+        Ok(followed) => followed,
+        Err(reason) => return feed.close(reason),
+    };
+    let mut quiet_for = TAIL_CHECK_MIN;
+    let mut check_at = Instant::now() + quiet_for;
+    loop {
+        let idle_at = feed.idle_since().map(|since| since + cx.linger);
+        let outcome = tokio::select! {
+            entry = followed.next() => {
+                quiet_for = TAIL_CHECK_MIN;
+                check_at = Instant::now() + quiet_for;
+                match entry {
+                    Some(entry) => on_followed(&feed, &cx, &entry).await,
+                    None => follow_again(&feed, &cx, &mut followed).await,
+                }
+            }
+            () = feed.rung() => {
+                tell_owner(&feed, &cx).await;
+                Ok(())
+            }
+            () = sleep_until(check_at) => {
+                quiet_for = (quiet_for * 2).min(TAIL_CHECK_MAX);
+                check_at = Instant::now() + quiet_for;
+                tell_owner(&feed, &cx).await;
+                check_tail(&feed, &cx).await;
+                Ok(())
+            }
+            () = sleep_until(idle_at.unwrap_or(check_at)), if idle_at.is_some() => {
+                if feed.close_if_idle(cx.linger) {
+                    return;
+                }
+                tell_owner(&feed, &cx).await;
+                sleep(BACKOFF_MIN).await;
+                Ok(())
+            }
+            () = cx.shutdown.cancelled() => {
+                tell_owner(&feed, &cx).await;
+                return;
+            }
+        };
+        if let Err(reason) = outcome {
+            return feed.close(reason);
+        }
+    }
+}
+
+struct CloseOnDrop(Arc<Feed>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.close("unavailable");
+    }
+}
+
+/// Follow first, read then: what is stored between the two arrives twice and is dropped once.
+async fn open(feed: &Feed, cx: &FeedContext) -> Result<BoxStream<'static, Entry>, Reason> {
+    let table = feed.table;
+    let followed = patiently(table, || cx.bus.log.follow(table)).await?;
+    let is_young = cx.clock.now().millis_since(table.opened_at()) < YOUNG_MS;
+    let mut backoff = Backoff::new();
+    for _ in 0..5 {
+        let entries = patiently(table, || cx.bus.log.read(table, Default::default())).await?;
+        let (loaded, poison) = LiveTable::load(&cx.catalog, table, &entries, cx.ring_len);
+        for (entry, error) in &poison {
+            set_aside(cx, entry, error).await;
+        }
+        match loaded {
+            Loaded::Live(live) => {
+                let quiet_ms = entries
+                    .last()
+                    .map_or(0, |entry| cx.clock.now().millis_since(entry.stored_at));
+                if !live.has_ended() && quiet_ms > QUIET_MS {
+                    cx.owners.look_after(table, live.kind());
+                }
+                feed.open(live);
+                return Ok(followed);
+            }
+            Loaded::Archived => return Err("archived"),
+            Loaded::UnknownKind => return Err("unknown_kind"),
+            Loaded::Unreadable => return Err("unavailable"),
+            Loaded::Unknown if is_young => backoff.wait().await,
+            Loaded::Unknown => break,
+        }
+    }
+    Err("unknown_table")
+}
+
+async fn on_followed(feed: &Feed, cx: &FeedContext, entry: &Entry) -> Result<(), Reason> {
+    match feed.on_followed(entry) {
+        Fed::Done => {
+            metrics::lag(cx.clock.now().millis_since(entry.stored_at));
+            Ok(())
+        }
+        Fed::Poison(error) => {
+            set_aside(cx, entry, &error).await;
+            Ok(())
+        }
+        Fed::Gap => {
+            metrics::gap_repaired();
+            let table = feed.table;
+            debug!(table.id = %table, stream.seq = entry.seq.get(), "a gap before this entry is read from the log");
+            let give_up = Instant::now() + READ_PATIENCE;
+            let mut backoff = Backoff::new();
+            // A replica that lags may not have what was missed yet.
+            while feed.last() < entry.seq {
+                if Instant::now() > give_up {
+                    return Err("unavailable");
+                }
+                if let Err(error) = catch_up(feed, cx).await {
+                    warn!(table.id = %table, %error, "cannot read what was missed of table {table}");
+                }
+                if feed.last() < entry.seq {
+                    backoff.wait().await;
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The subscription ended: the connection to the bus was given up, or the bus drops slow readers.
+async fn follow_again(
+    feed: &Feed,
+    cx: &FeedContext,
+    followed: &mut BoxStream<'static, Entry>,
+) -> Result<(), Reason> {
+    let table = feed.table;
+    *followed = patiently(table, || cx.bus.log.follow(table)).await?;
+    let entries = patiently(table, || cx.bus.log.read(table, feed.last().next())).await?;
+    take_read(feed, cx, &entries).await;
+    Ok(())
+}
+
+/// Not urgent: a log that cannot be read now is asked again at the next check.
+async fn check_tail(feed: &Feed, cx: &FeedContext) {
+    if feed.kind_if_running().is_none() {
+        return;
+    }
+    let before = feed.last();
+    match catch_up(feed, cx).await {
+        Ok(()) if feed.last() > before => metrics::gap_repaired(),
+        Ok(()) => {}
+        Err(error) => {
+            debug!(table.id = %feed.table, %error, "the tail of the table was not checked");
+        }
+    }
+}
+
+async fn catch_up(feed: &Feed, cx: &FeedContext) -> Result<(), ReadError> {
+    let entries = cx.bus.log.read(feed.table, feed.last().next()).await?;
+    take_read(feed, cx, &entries).await;
+    Ok(())
+}
+
+async fn take_read(feed: &Feed, cx: &FeedContext, entries: &[Entry]) {
+    for entry in entries {
+        if let Fed::Poison(error) = feed.on_read(entry) {
+            set_aside(cx, entry, &error).await;
+        }
+    }
+}
+
+async fn set_aside(cx: &FeedContext, entry: &Entry, error: &FoldError) {
+    metrics::poison();
+    let (table, seq) = (entry.address.table, entry.seq.get());
+    error!(table.id = %table, stream.seq = seq, %error, "message {seq} is no commit of table {table}: skipped");
+    let reason = error.to_string();
+    let kept = cx.bus.log.set_aside(entry.address.shard, entry, &reason);
+    if let Err(error) = kept.await {
+        warn!(table.id = %table, stream.seq = seq, %error, "no copy of message {seq} could be kept");
+    }
+}
+
+/// Tells the owner who came and went. What cannot be told now is told at the next occasion.
+async fn tell_owner(feed: &Feed, cx: &FeedContext) {
+    for (player, change) in feed.take_notices() {
+        let notice = PresenceNotice {
+            player: player.clone(),
+            gateway: cx.gateway.as_ref().to_owned(),
+            change,
+        };
+        let subject = subject::seat(feed.table);
+        let told = cx.bus.mail.notify(subject, request::encode(&notice)).await;
+        if let Err(error) = told {
+            debug!(table.id = %feed.table, %error, "the owner was not told of a presence");
+            feed.put_notice_back(player, change);
+        }
+    }
+}
+
+/// Tries until it works or followers have waited long enough.
+async fn patiently<T, F>(table: TableId, mut attempt: impl FnMut() -> F) -> Result<T, Reason>
+where
+    F: Future<Output = Result<T, ReadError>>,
+{
+    let give_up = Instant::now() + READ_PATIENCE;
+    let mut backoff = Backoff::new();
+    loop {
+        match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) if Instant::now() >= give_up => {
+                warn!(table.id = %table, %error, "table {table} cannot be followed");
+                return Err("unavailable");
+            }
+            Err(_) => backoff.wait().await,
+        }
+    }
+}
+
+struct Backoff(Duration);
+
+impl Backoff {
+    fn new() -> Self {
+        Self(BACKOFF_MIN)
+    }
+
+    async fn wait(&mut self) {
+        sleep(self.0).await;
+        self.0 = (self.0 * 2).min(BACKOFF_MAX);
+    }
+}

@@ -1,0 +1,157 @@
+//! Which tables this gateway follows. One feed for each, however many follow it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio_util::task::TaskTracker;
+
+use super::feed_task::{self, FeedContext};
+use super::live_table::{LiveTable, Loaded};
+use super::metrics;
+use super::outbox::FeedId;
+use super::table_feed::{Feed, Join};
+use crate::bus::ReadError;
+use crate::domain::{Kind, StreamSeq, TableId, Viewer};
+use crate::protocol::frame::Format;
+
+/// The followed tables.
+#[derive(Debug)]
+pub(super) struct Hub {
+    feeds: Mutex<HashMap<TableId, Arc<Feed>>>,
+    context: Arc<FeedContext>,
+    tasks: TaskTracker,
+    next_feed: AtomicU64,
+}
+
+/// What is known of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Known<T> {
+    /// This.
+    Table(T),
+    /// It is over, and only the archive has it.
+    Archived,
+    /// There is no such table, or none that this binary can read.
+    Unknown,
+}
+
+impl Hub {
+    /// Follows nothing yet.
+    pub(super) fn new(context: FeedContext, tasks: TaskTracker) -> Arc<Self> {
+        Arc::new(Self {
+            feeds: Mutex::new(HashMap::new()),
+            context: Arc::new(context),
+            tasks,
+            next_feed: AtomicU64::new(0),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TableId, Arc<Feed>>> {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a connection follow a table. The first to do so starts its feed; the others share it.
+    pub(super) fn join(self: &Arc<Self>, table: TableId, join: &Join) -> Arc<Feed> {
+        loop {
+            let feed = self.feed(table);
+            if feed.try_join(join.clone()).is_ok() {
+                return feed;
+            }
+            // It closed between the two locks.
+            self.forget(&feed);
+        }
+    }
+
+    fn feed(self: &Arc<Self>, table: TableId) -> Arc<Feed> {
+        let mut feeds = self.lock();
+        if let Some(feed) = feeds.get(&table) {
+            return Arc::clone(feed);
+        }
+        let id = FeedId(self.next_feed.fetch_add(1, Ordering::Relaxed));
+        let feed = Arc::new(Feed::new(id, table));
+        feeds.insert(table, Arc::clone(&feed));
+        metrics::followed(feeds.len());
+        let hub = Arc::clone(self);
+        let task = Arc::clone(&feed);
+        self.tasks.spawn(async move {
+            feed_task::run(Arc::clone(&task), Arc::clone(&hub.context)).await;
+            hub.forget(&task);
+        });
+        feed
+    }
+
+    /// Takes a closed feed off the list, unless another has its place already.
+    fn forget(&self, feed: &Arc<Feed>) {
+        let mut feeds = self.lock();
+        if feeds
+            .get(&feed.table)
+            .is_some_and(|other| Arc::ptr_eq(other, feed))
+        {
+            feeds.remove(&feed.table);
+        }
+        metrics::followed(feeds.len());
+    }
+
+    fn followed(&self, table: TableId) -> Option<Arc<Feed>> {
+        self.lock().get(&table).map(Arc::clone)
+    }
+
+    /// The followed tables that need an owner.
+    pub(super) fn running(&self) -> Vec<(TableId, Kind)> {
+        let feeds: Vec<_> = self.lock().values().map(Arc::clone).collect();
+        feeds
+            .iter()
+            .filter_map(|feed| Some((feed.table, feed.kind_if_running()?)))
+            .collect()
+    }
+
+    /// Whether a table is followed and needs an owner.
+    pub(super) fn is_running(&self, table: TableId) -> bool {
+        self.followed(table)
+            .is_some_and(|feed| feed.kind_if_running().is_some())
+    }
+
+    /// By which rules a table is played: from memory, else from the log.
+    pub(super) async fn kind_of(&self, table: TableId) -> Result<Known<Kind>, ReadError> {
+        if let Some(kind) = self.followed(table).and_then(|feed| feed.kind()) {
+            return Ok(Known::Table(kind));
+        }
+        let loaded = self.load(table).await?;
+        Ok(loaded.map(|live| live.kind()))
+    }
+
+    /// What anyone may know of a table, as a `snapshot` frame: from memory, else from the log.
+    pub(super) async fn spectator_snapshot(
+        &self,
+        table: TableId,
+    ) -> Result<Known<Bytes>, ReadError> {
+        let in_memory = self.followed(table);
+        if let Some(frame) = in_memory.and_then(|feed| feed.spectator_snapshot()) {
+            return Ok(Known::Table(frame));
+        }
+        let loaded = self.load(table).await?;
+        Ok(loaded.map(|mut live| live.snapshot(Viewer::Spectator, Format::Json)))
+    }
+
+    async fn load(&self, table: TableId) -> Result<Known<Box<LiveTable>>, ReadError> {
+        let entries = self.context.bus.log.read(table, StreamSeq::ZERO).await?;
+        // What is poison is counted by the feed of whoever follows the table.
+        let (loaded, _) = LiveTable::load(&self.context.catalog, table, &entries, 1);
+        Ok(match loaded {
+            Loaded::Live(live) => Known::Table(live),
+            Loaded::Archived => Known::Archived,
+            Loaded::Unknown | Loaded::UnknownKind | Loaded::Unreadable => Known::Unknown,
+        })
+    }
+}
+
+impl<T> Known<T> {
+    fn map<U>(self, f: impl FnOnce(T) -> U) -> Known<U> {
+        match self {
+            Self::Table(table) => Known::Table(f(table)),
+            Self::Archived => Known::Archived,
+            Self::Unknown => Known::Unknown,
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! One followed table in memory: its state, its last commits, its newest snapshots. No I/O.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::bus::{Entry, Stored};
+use crate::catalog::{Catalog, FannedOut, FoldError, Replica};
+use crate::domain::{Kind, PlayerId, Seat, Status, StreamSeq, TableId, TableSeq, Viewer};
+use crate::protocol::frame::Format;
+
+/// A table and what is kept to serve its followers.
+#[derive(Debug)]
+pub(super) struct LiveTable {
+    replica: Box<dyn Replica>,
+    /// The last commits, rising; as many as configured.
+    ring: VecDeque<Arc<dyn FannedOut>>,
+    ring_len: usize,
+    /// The log's position up to which everything has been taken in.
+    last: StreamSeq,
+    /// Snapshots of the last commit, by audience and format, as far as somebody asked for them.
+    snapshots: Vec<Option<Bytes>>,
+}
+
+/// What an entry turned out to be.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// The next commit.
+    Commit(Arc<dyn FannedOut>),
+    /// The table is in the archive. What is in memory stays true.
+    Archived,
+    /// It was taken in before.
+    Old,
+    /// It is no commit of this table, and skipped.
+    Poison(FoldError),
+}
+
+/// How a subscriber starts.
+#[derive(Debug)]
+pub(super) enum Resume {
+    /// With the commits after its cursor, which may be none.
+    Commits(Vec<Arc<dyn FannedOut>>),
+    /// With a snapshot.
+    Snapshot,
+}
+
+/// What the stored entries of a table come to.
+#[derive(Debug)]
+pub(super) enum Loaded {
+    /// A table.
+    Live(Box<LiveTable>),
+    /// The log has only its tombstone.
+    Archived,
+    /// The log has nothing of it.
+    Unknown,
+    /// It plays by rules that this binary does not have.
+    UnknownKind,
+    /// The log has entries, and none that opens a table.
+    Unreadable,
+}
+
+impl LiveTable {
+    /// Folds all stored entries of a table. Those that are poison come back beside it.
+    pub(super) fn load(
+        catalog: &Catalog,
+        table: TableId,
+        entries: &[Entry],
+        ring_len: usize,
+    ) -> (Loaded, Vec<(Entry, FoldError)>) {
+        let mut poison = Vec::new();
+        let mut live: Option<Box<Self>> = None;
+        let mut otherwise = Loaded::Unknown;
+        for entry in entries {
+            if let Some(live) = &mut live {
+                if let Taken::Poison(error) = live.take(entry) {
+                    poison.push((entry.clone(), error));
+                }
+                continue;
+            }
+            if entry.what == Stored::Tombstone {
+                otherwise = Loaded::Archived;
+                continue;
+            }
+            let Some(rules) = catalog.get(&entry.address.kind) else {
+                otherwise = Loaded::UnknownKind;
+                continue;
+            };
+            match rules.replica(table, &entry.payload) {
+                Ok((replica, first)) => {
+                    live = Some(Box::new(Self::new(replica, first, entry.seq, ring_len)));
+                }
+                Err(error) => {
+                    otherwise = Loaded::Unreadable;
+                    poison.push((entry.clone(), error));
+                }
+            }
+        }
+        (live.map_or(otherwise, Loaded::Live), poison)
+    }
+
+    fn new(
+        replica: Box<dyn Replica>,
+        first: Arc<dyn FannedOut>,
+        last: StreamSeq,
+        ring_len: usize,
+    ) -> Self {
+        let audiences = (replica.seats() + 1) * Format::ALL.len();
+        Self {
+            replica,
+            ring: VecDeque::from([first]),
+            ring_len,
+            last,
+            snapshots: vec![None; audiences],
+        }
+    }
+
+    /// Whether nothing can be missing between what was taken in and this entry.
+    pub(super) fn is_next(&self, entry: &Entry) -> bool {
+        entry.previous == self.last || entry.seq <= self.last || entry.what == Stored::Tombstone
+    }
+
+    /// Takes in an entry before which nothing is missing.
+    pub(super) fn take(&mut self, entry: &Entry) -> Taken {
+        if entry.seq <= self.last {
+            return Taken::Old;
+        }
+        self.last = entry.seq;
+        if entry.what == Stored::Tombstone {
+            return Taken::Archived;
+        }
+        match self.replica.fold(&entry.payload) {
+            Ok(commit) => {
+                self.snapshots.fill(None);
+                if self.ring.len() >= self.ring_len {
+                    self.ring.pop_front();
+                }
+                self.ring.push_back(Arc::clone(&commit));
+                Taken::Commit(commit)
+            }
+            Err(error) => Taken::Poison(error),
+        }
+    }
+
+    /// How a subscriber with this cursor starts.
+    ///
+    /// A commit after the cursor that changed who sits where may have changed the subscriber's own
+    /// audience: what it has folded is then not what it may know, and a snapshot is due.
+    pub(super) fn resume(&self, cursor: Option<TableSeq>) -> Resume {
+        let (Some(cursor), Some(first)) = (cursor, self.ring.front()) else {
+            return Resume::Snapshot;
+        };
+        if cursor.next() < first.seq() || cursor > self.last_seq() {
+            return Resume::Snapshot;
+        }
+        let missed: Vec<_> = self
+            .ring
+            .iter()
+            .filter(|commit| commit.seq() > cursor)
+            .map(Arc::clone)
+            .collect();
+        if missed.iter().any(|commit| commit.changes_seats()) {
+            return Resume::Snapshot;
+        }
+        Resume::Commits(missed)
+    }
+
+    /// The newest snapshot for an audience. Encoded once for each commit.
+    pub(super) fn snapshot(&mut self, viewer: Viewer, format: Format) -> Bytes {
+        let audience = viewer.seat().map_or(0, |seat| seat.index() + 1);
+        match self
+            .snapshots
+            .get_mut(audience * Format::ALL.len() + format.index())
+        {
+            Some(kept) => kept
+                .get_or_insert_with(|| self.replica.snapshot(viewer, format))
+                .clone(),
+            None => self.replica.snapshot(viewer, format),
+        }
+    }
+
+    /// The number of the last commit.
+    pub(super) fn last_seq(&self) -> TableSeq {
+        self.replica.last_seq()
+    }
+
+    /// The log's position up to which everything has been taken in.
+    pub(super) fn last(&self) -> StreamSeq {
+        self.last
+    }
+
+    /// The seat that a player holds.
+    pub(super) fn seat_of(&self, player: &PlayerId) -> Option<Seat> {
+        self.replica.seat_of(player)
+    }
+
+    /// Which game.
+    pub(super) fn kind(&self) -> Kind {
+        self.replica.kind()
+    }
+
+    /// Whether nothing more will happen.
+    pub(super) fn has_ended(&self) -> bool {
+        self.replica.status() == Status::Ended
+    }
+}

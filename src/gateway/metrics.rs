@@ -1,0 +1,130 @@
+//! The gateway's metrics: every name once, labels from closed sets only.
+
+use std::time::Duration;
+
+use ::metrics::{counter, gauge, histogram};
+
+use crate::protocol::close::CloseCode;
+use crate::protocol::frame::ServerFrame;
+use crate::protocol::request::Verdict;
+
+/// A connection is there.
+pub(super) fn connected() {
+    gauge!("tablecast_gateway_connections").increment(1.0);
+}
+
+/// A connection is gone.
+pub(super) fn disconnected() {
+    gauge!("tablecast_gateway_connections").decrement(1.0);
+}
+
+/// We closed a socket.
+pub(super) fn closed(code: CloseCode) {
+    counter!("tablecast_gateway_closed_total", "reason" => code.reason()).increment(1);
+}
+
+/// A frame came.
+pub(super) fn received() {
+    counter!("tablecast_gateway_frames_received_total").increment(1);
+}
+
+/// Frames were handed to a socket.
+pub(super) fn sent(frames: usize) {
+    counter!("tablecast_gateway_frames_sent_total").increment(frames as u64);
+}
+
+/// Frames gave way to a newer snapshot.
+pub(super) fn conflated(frames: usize) {
+    counter!("tablecast_gateway_frames_conflated_total").increment(frames as u64);
+}
+
+/// A connection's frames have to wait for a token.
+pub(super) fn throttled_out() {
+    counter!("tablecast_gateway_throttled_total", "direction" => "out").increment(1);
+}
+
+/// The session answered by itself.
+pub(super) fn replied(frame: &ServerFrame) {
+    match frame {
+        ServerFrame::Error { code, .. } => match *code {
+            "malformed" => counter!("tablecast_gateway_frames_malformed_total").increment(1),
+            "throttled" => throttled_in(),
+            _ => {}
+        },
+        ServerFrame::Rejected { refusal, .. } => {
+            if refusal.code == "throttled" {
+                throttled_in();
+            }
+            let class = class_of(&refusal.code);
+            counter!("tablecast_gateway_commands_total", "verdict" => class).increment(1);
+        }
+        ServerFrame::Welcome { .. }
+        | ServerFrame::Opened { .. }
+        | ServerFrame::Accepted { .. }
+        | ServerFrame::Subscribed { .. }
+        | ServerFrame::Unsubscribed { .. }
+        | ServerFrame::Lobby { .. }
+        | ServerFrame::Pong { .. } => {}
+    }
+}
+
+fn throttled_in() {
+    counter!("tablecast_gateway_throttled_total", "direction" => "in").increment(1);
+}
+
+/// A command has its verdict.
+pub(super) fn commanded(verdict: &Verdict, took: Duration) {
+    let class = match verdict {
+        Verdict::Accepted { .. } => "accepted",
+        Verdict::Rejected(refusal) => class_of(&refusal.code),
+    };
+    counter!("tablecast_gateway_commands_total", "verdict" => class).increment(1);
+    histogram!("tablecast_gateway_command_seconds").record(took.as_secs_f64());
+}
+
+/// Games name their own rules, so all of those share one label.
+fn class_of(code: &str) -> &'static str {
+    match code {
+        "busy" => "busy",
+        "throttled" => "throttled",
+        "unavailable" => "unavailable",
+        "unknown_table" => "unknown_table",
+        "unknown_kind" => "unknown_kind",
+        "archived" => "archived",
+        "not_identified" => "not_identified",
+        _ => "rule",
+    }
+}
+
+/// How many tables this gateway follows.
+pub(super) fn followed(tables: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of less than 2^52")]
+    gauge!("tablecast_gateway_tables_followed").set(tables as f64);
+}
+
+/// A gap in what was followed was read from the log.
+pub(super) fn gap_repaired() {
+    counter!("tablecast_gateway_feed_gaps_repaired_total").increment(1);
+}
+
+/// A message of a table was skipped.
+pub(super) fn poison() {
+    counter!("tablecast_gateway_poison_total").increment(1);
+}
+
+/// How old a commit was when it was fanned out.
+pub(super) fn lag(millis: u64) {
+    let lag = Duration::from_millis(millis).as_secs_f64();
+    histogram!("tablecast_gateway_feed_lag_seconds").record(lag);
+}
+
+/// A player resumed at a table, or started from a snapshot.
+pub(super) fn joined(recovered: bool) {
+    let how = if recovered { "resumed" } else { "snapshot" };
+    counter!("tablecast_gateway_joins_total", "how" => how).increment(1);
+}
+
+/// A table was asked to be adopted, because its worker is gone.
+pub(super) fn adoption_asked() {
+    counter!("tablecast_gateway_adoptions_asked_total").increment(1);
+}

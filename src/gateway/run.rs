@@ -1,0 +1,170 @@
+//! The gateway role: builds its parts, serves until told to stop, and lets go in order.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::commands::Dispatcher;
+use super::config::{ConfigError, GatewayConfig};
+use super::connection::Served;
+use super::feed_task::FeedContext;
+use super::http::{self, Shared};
+use super::hub::Hub;
+use super::lobby::{self};
+use super::owners::{self, Owners};
+use super::token::Tokens;
+use crate::bus::Bus;
+use crate::catalog::Catalog;
+use crate::runtime::clock::Clock;
+use crate::runtime::health::{self, Readiness};
+
+/// Why a gateway stopped without being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// Options that do not go together.
+    #[error("the gateway cannot be configured like this")]
+    Config(#[from] ConfigError),
+    /// The listener.
+    #[error("the gateway cannot accept connections")]
+    Accept {
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A task that all connections depend on.
+    #[error("a shared task of the gateway has failed")]
+    SharedTask {
+        /// Its panic.
+        source: tokio::task::JoinError,
+    },
+}
+
+/// Serves players and spectators until `shutdown`, then tells them to come back and lets go.
+///
+/// # Errors
+/// If it cannot start, or a part that everything depends on fails.
+pub async fn run(
+    config: GatewayConfig,
+    listener: TcpListener,
+    bus: Bus,
+    catalog: Catalog,
+    clock: Clock,
+    metrics: PrometheusHandle,
+    shutdown: CancellationToken,
+) -> Result<(), GatewayError> {
+    config.validate()?;
+    let tasks = Tasks::default();
+    let readiness = Readiness::new();
+    let served = served(&config, &bus, &catalog, clock, &tasks, &shutdown);
+    let mut shared_tasks = JoinSet::new();
+    let board = Arc::clone(&served.board);
+    let stop = tasks.stop.clone();
+    shared_tasks.spawn(lobby::run(board, bus.clone(), readiness.clone(), stop));
+    let (owners, hub) = (Arc::clone(&served.owners), Arc::clone(&served.hub));
+    shared_tasks.spawn(owners::run(owners, hub, bus, tasks.stop.clone()));
+    let shared = Shared {
+        guest_ttl: config.guest_tokens.then_some(config.guest_token_ttl),
+        served,
+        connections: tasks.connections.clone(),
+    };
+    let router = http::routes(shared).merge(health::routes(readiness.clone(), metrics));
+    let listener = listener.tap_io(|socket| {
+        // A lone frame must not wait for the one after it.
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a socket keeps its delay");
+        }
+    });
+    let stopping = shutdown.clone().cancelled_owned();
+    let serve = axum::serve(listener, router).with_graceful_shutdown(stopping);
+    info!("the gateway serves");
+    let ended = tokio::select! {
+        ended = serve.into_future() => ended.map_err(|source| GatewayError::Accept { source }),
+        Some(Err(source)) = shared_tasks.join_next() => Err(GatewayError::SharedTask { source }),
+        () = overdue(&shutdown, config.drain_timeout) => Ok(()),
+    };
+    readiness.set_unready("stopping");
+    shutdown.cancel();
+    tasks.let_go(config.drain_timeout).await;
+    shared_tasks.shutdown().await;
+    info!("the gateway has stopped");
+    ended
+}
+
+/// A client that keeps an HTTP request open must not keep the gateway.
+async fn overdue(shutdown: &CancellationToken, patience: Duration) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(patience).await;
+}
+
+fn served(
+    config: &GatewayConfig,
+    bus: &Bus,
+    catalog: &Catalog,
+    clock: Clock,
+    tasks: &Tasks,
+    shutdown: &CancellationToken,
+) -> Arc<Served> {
+    let owners = Arc::new(Owners::default());
+    let context = FeedContext {
+        bus: bus.clone(),
+        catalog: catalog.clone(),
+        clock,
+        owners: Arc::clone(&owners),
+        ring_len: config.ring.get(),
+        linger: config.linger,
+        gateway: format!("{:016x}", rand::random::<u64>()).into(),
+        shutdown: tasks.stop.clone(),
+    };
+    let hub = Hub::new(context, tasks.feeds.clone());
+    let dispatcher = Arc::new(Dispatcher {
+        bus: bus.clone(),
+        catalog: catalog.clone(),
+        hub: Arc::clone(&hub),
+        clock,
+    });
+    Arc::new(Served {
+        hub,
+        owners,
+        board: Arc::default(),
+        dispatcher,
+        tokens: Tokens::new(&config.token_secret),
+        session: config.session_limits(),
+        outbox: config.outbox_limits(),
+        slow_timeout: config.slow_timeout,
+        clock,
+        shutdown: shutdown.clone(),
+        next_connection: AtomicU64::new(0),
+    })
+}
+
+/// Everything that runs, in the order in which it lets go: connections leave their tables, feeds tell the
+/// tables' owners who went, and only then what both depend on stops.
+#[derive(Default)]
+struct Tasks {
+    connections: TaskTracker,
+    feeds: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Tasks {
+    async fn let_go(&self, patience: Duration) {
+        self.connections.close();
+        if timeout(patience, self.connections.wait()).await.is_err() {
+            let left = self.connections.len();
+            warn!(connections = left, "{left} connections did not end in time");
+        }
+        self.stop.cancel();
+        self.feeds.close();
+        if timeout(patience, self.feeds.wait()).await.is_err() {
+            warn!("the owners of some tables were not told who went");
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! The protocol state of one connection. Pure: a client's frames and the time in, actions out.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::commands::Wish;
+use super::throttle::{Bucket, BucketTime, Rate};
+use super::token::{Bearer, TokenError, Tokens};
+use crate::domain::{CommandId, Identity, TableId, TableSeq, Timestamp};
+use crate::protocol::close::CloseCode;
+use crate::protocol::frame::{ClientFrame, Deliver, Format, ServerFrame};
+use crate::protocol::request::Refusal;
+
+/// The limits of one session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SessionLimits {
+    /// The largest frame a client may send.
+    pub frame_bytes_max: usize,
+    /// How many tables it may follow.
+    pub subscriptions_max: usize,
+    /// How many of its commands may be under way.
+    pub commands_max: usize,
+    /// How fast it may send frames.
+    pub rate: Rate,
+    /// How fast it may send frames in spite of `throttled` answers, before it is cut off.
+    pub flood_rate: Rate,
+    /// How often we ping.
+    pub ping_interval: Duration,
+    /// When a connection that has said nothing is closed.
+    pub hello_timeout: Duration,
+}
+
+/// Frames that are not of the protocol, at once and each minute, before the socket is closed.
+pub(super) const BAD_FRAMES: NonZeroU32 = NonZeroU32::new(10).expect("ten is not zero");
+/// Pings without any sign of life before the socket is closed.
+const PINGS_UNANSWERED: u32 = 3;
+/// When it is worth sending a command again that found too many before it.
+const BUSY_RETRY_MS: u64 = 250;
+
+/// One WebSocket message of a client.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Incoming<'a> {
+    /// A text frame.
+    Text(&'a [u8]),
+    /// A binary frame.
+    Binary(&'a [u8]),
+    /// A ping or a pong of the WebSocket protocol itself.
+    Control,
+}
+
+/// A command on its way to a worker.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Ask {
+    /// Open a table.
+    Open {
+        /// The client's id of the command.
+        id: CommandId,
+        /// Who.
+        by: Identity,
+        /// What.
+        wish: Wish,
+    },
+    /// Do something at a table.
+    Command {
+        /// The client's id of the command.
+        id: CommandId,
+        /// Who.
+        by: Identity,
+        /// Where.
+        table: TableId,
+        /// What.
+        command: serde_json::Value,
+    },
+}
+
+impl Ask {
+    /// The table whose order it keeps; nothing for an opening.
+    pub(super) fn table(&self) -> Option<TableId> {
+        match self {
+            Self::Open { .. } => None,
+            Self::Command { table, .. } => Some(*table),
+        }
+    }
+}
+
+/// What the connection is to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Action {
+    /// Send this.
+    Reply(ServerFrame),
+    /// Follow a table, or follow it anew.
+    Follow {
+        /// Which.
+        table: TableId,
+        /// The last commit the client has.
+        cursor: Option<TableSeq>,
+        /// What it wants of each commit.
+        deliver: Deliver,
+    },
+    /// Stop following a table.
+    Unfollow {
+        /// Which.
+        table: TableId,
+    },
+    /// Send the list of tables, now and when it changes.
+    WatchLobby,
+    /// Stop that.
+    UnwatchLobby,
+    /// Take this to a worker, and come back with [`Session::on_answered`].
+    Ask(Ask),
+    /// Send a ping of the WebSocket protocol.
+    Ping,
+    /// Close the socket.
+    Close(CloseCode),
+}
+
+/// The protocol state of one connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    format: Format,
+    limits: SessionLimits,
+    tokens: Tokens,
+    bearer: Option<Bearer>,
+    subscriptions: BTreeMap<TableId, Deliver>,
+    /// Commands that wait for an earlier one to the same table; an entry for each table with one under way.
+    lines: HashMap<TableId, VecDeque<Ask>>,
+    commands: usize,
+    rate: Bucket,
+    flood: Bucket,
+    bad_frames: Bucket,
+    opened_at: Instant,
+    has_spoken: bool,
+    heard_at: Instant,
+    ping_at: Instant,
+}
+
+impl Session {
+    /// A connection that has just been accepted.
+    pub(super) fn new(format: Format, limits: SessionLimits, tokens: Tokens, now: Instant) -> Self {
+        let time = BucketTime::starting_at(now);
+        Self {
+            format,
+            limits,
+            tokens,
+            bearer: None,
+            subscriptions: BTreeMap::new(),
+            lines: HashMap::new(),
+            commands: 0,
+            rate: Bucket::full(limits.rate, &time),
+            flood: Bucket::full(limits.flood_rate, &time),
+            bad_frames: Bucket::full(Rate::per_minute(BAD_FRAMES, BAD_FRAMES), &time),
+            opened_at: now,
+            has_spoken: false,
+            heard_at: now,
+            ping_at: now + limits.ping_interval,
+        }
+    }
+
+    /// The frame with which a connection begins.
+    pub(super) fn welcome(&self, wall: Timestamp) -> ServerFrame {
+        let who = self.bearer.as_ref().map(|bearer| &bearer.identity);
+        let ping_interval_ms = u64::try_from(self.limits.ping_interval.as_millis());
+        ServerFrame::Welcome {
+            player: who.map(|who| who.player.clone()),
+            name: who.map(|who| who.name.clone()),
+            now: wall,
+            ping_interval_ms: ping_interval_ms.unwrap_or(u64::MAX),
+            frame_bytes_max: self.limits.frame_bytes_max,
+            subscriptions_max: self.limits.subscriptions_max,
+        }
+    }
+
+    /// Whose connection this is.
+    pub(super) fn identity(&self) -> Option<&Identity> {
+        self.bearer.as_ref().map(|bearer| &bearer.identity)
+    }
+
+    /// A message came.
+    pub(super) fn on_message(
+        &mut self,
+        message: Incoming<'_>,
+        now: Instant,
+        wall: Timestamp,
+    ) -> Vec<Action> {
+        self.heard_at = now;
+        if self.flood.try_take(now).is_err() {
+            return vec![Action::Close(CloseCode::Flood)];
+        }
+        let bytes = match (message, self.format) {
+            (Incoming::Control, _) => return vec![],
+            (Incoming::Text(bytes), Format::Json) => bytes,
+            (Incoming::Binary(bytes), Format::MessagePack) => bytes,
+            (Incoming::Text(_), Format::MessagePack) | (Incoming::Binary(_), Format::Json) => {
+                return vec![Action::Close(CloseCode::WrongFormat)];
+            }
+        };
+        if bytes.len() > self.limits.frame_bytes_max {
+            return vec![Action::Close(CloseCode::FrameTooBig)];
+        }
+        let frame = match self.format.decode(bytes) {
+            Ok(frame) => frame,
+            Err(reason) => return self.on_malformed(reason, now),
+        };
+        self.has_spoken = true;
+        if let Err(wait) = self.rate.try_take(now) {
+            return vec![throttled(frame, wait)];
+        }
+        self.on_frame(frame, wall)
+    }
+
+    fn on_malformed(&mut self, message: String, now: Instant) -> Vec<Action> {
+        if self.bad_frames.try_take(now).is_err() {
+            return vec![Action::Close(CloseCode::BadFrames)];
+        }
+        vec![error("malformed", message)]
+    }
+
+    fn on_frame(&mut self, frame: ClientFrame, wall: Timestamp) -> Vec<Action> {
+        match frame {
+            ClientFrame::Hello { token } => self.on_hello(&token, wall),
+            ClientFrame::Open {
+                id,
+                kind,
+                setup,
+                options,
+                seats,
+            } => {
+                let wish = Wish {
+                    kind,
+                    setup,
+                    options,
+                    seats,
+                };
+                self.on_command(id, None, |id, by| Ask::Open { id, by, wish })
+            }
+            ClientFrame::Command { id, table, command } => {
+                self.on_command(id, Some(table), |id, by| Ask::Command {
+                    id,
+                    by,
+                    table,
+                    command,
+                })
+            }
+            ClientFrame::Subscribe {
+                table,
+                cursor,
+                deliver,
+            } => self.on_subscribe(table, cursor, deliver),
+            ClientFrame::Unsubscribe { table } => {
+                self.subscriptions.remove(&table);
+                let reason = "asked";
+                vec![
+                    Action::Unfollow { table },
+                    Action::Reply(ServerFrame::Unsubscribed { table, reason }),
+                ]
+            }
+            ClientFrame::WatchLobby => vec![Action::WatchLobby],
+            ClientFrame::UnwatchLobby => vec![Action::UnwatchLobby],
+            ClientFrame::Ping { data } => {
+                vec![Action::Reply(ServerFrame::Pong { data, now: wall })]
+            }
+        }
+    }
+
+    fn on_hello(&mut self, token: &str, wall: Timestamp) -> Vec<Action> {
+        let bearer = match self.tokens.check(token, wall) {
+            Ok(bearer) => bearer,
+            Err(TokenError::Expired) => return vec![Action::Close(CloseCode::TokenExpired)],
+            Err(TokenError::Bad) => return vec![Action::Close(CloseCode::BadToken)],
+        };
+        let before = self.bearer.as_ref().map(|bearer| &bearer.identity.player);
+        if before.is_some_and(|before| *before != bearer.identity.player) {
+            let message = "this connection is another player's: open one of your own";
+            return vec![error("already_identified", message.to_owned())];
+        }
+        let is_new = before.is_none();
+        self.bearer = Some(bearer);
+        let mut actions = vec![Action::Reply(self.welcome(wall))];
+        if is_new {
+            // As a player one may have a seat where one was a spectator before.
+            actions.extend(
+                self.subscriptions
+                    .iter()
+                    .map(|(table, deliver)| Action::Follow {
+                        table: *table,
+                        cursor: None,
+                        deliver: *deliver,
+                    }),
+            );
+        }
+        actions
+    }
+
+    fn on_subscribe(
+        &mut self,
+        table: TableId,
+        cursor: Option<TableSeq>,
+        deliver: Deliver,
+    ) -> Vec<Action> {
+        let is_more = !self.subscriptions.contains_key(&table);
+        if is_more && self.subscriptions.len() >= self.limits.subscriptions_max {
+            let reason = "too_many";
+            return vec![Action::Reply(ServerFrame::Unsubscribed { table, reason })];
+        }
+        self.subscriptions.insert(table, deliver);
+        vec![Action::Follow {
+            table,
+            cursor,
+            deliver,
+        }]
+    }
+
+    /// A table is not followed any more, by no wish of the client.
+    pub(super) fn on_dropped(&mut self, table: TableId) {
+        self.subscriptions.remove(&table);
+    }
+
+    fn on_command(
+        &mut self,
+        id: CommandId,
+        table: Option<TableId>,
+        ask: impl FnOnce(CommandId, Identity) -> Ask,
+    ) -> Vec<Action> {
+        let Some(by) = self.identity().cloned() else {
+            let refusal = Refusal::new("not_identified", "say hello with a token first");
+            return vec![rejected(id, table, refusal)];
+        };
+        if self.commands >= self.limits.commands_max {
+            let refusal = Refusal::new("busy", "too many commands of yours are under way")
+                .retry_after_ms(BUSY_RETRY_MS);
+            return vec![rejected(id, table, refusal)];
+        }
+        self.commands += 1;
+        let ask = ask(id, by);
+        let Some(table) = table else {
+            return vec![Action::Ask(ask)];
+        };
+        match self.lines.get_mut(&table) {
+            // Commands of one connection reach a table in the order they were sent.
+            Some(line) => {
+                line.push_back(ask);
+                vec![]
+            }
+            None => {
+                self.lines.insert(table, VecDeque::new());
+                vec![Action::Ask(ask)]
+            }
+        }
+    }
+
+    /// A command has its verdict: the next one to the same table may go.
+    pub(super) fn on_answered(&mut self, table: Option<TableId>) -> Option<Action> {
+        self.commands -= 1;
+        let table = table?;
+        let next = self.lines.get_mut(&table).and_then(VecDeque::pop_front);
+        if next.is_none() {
+            self.lines.remove(&table);
+        }
+        next.map(Action::Ask)
+    }
+
+    /// When [`Session::on_time`] is to be called next.
+    pub(super) fn wake_at(&self) -> Instant {
+        if self.has_spoken {
+            self.ping_at
+        } else {
+            self.ping_at.min(self.opened_at + self.limits.hello_timeout)
+        }
+    }
+
+    /// Some time has passed.
+    pub(super) fn on_time(&mut self, now: Instant, wall: Timestamp) -> Vec<Action> {
+        let is_mute =
+            !self.has_spoken && now.duration_since(self.opened_at) >= self.limits.hello_timeout;
+        let silence = now.duration_since(self.heard_at);
+        if is_mute || silence >= self.limits.ping_interval * PINGS_UNANSWERED {
+            return vec![Action::Close(CloseCode::PingTimeout)];
+        }
+        let has_expired = |bearer: &Bearer| bearer.expires_at <= wall;
+        if self.bearer.as_ref().is_some_and(has_expired) {
+            return vec![Action::Close(CloseCode::TokenExpired)];
+        }
+        if now < self.ping_at {
+            return vec![];
+        }
+        self.ping_at = now + self.limits.ping_interval;
+        vec![Action::Ping]
+    }
+}
+
+fn error(code: &'static str, message: String) -> Action {
+    Action::Reply(ServerFrame::Error {
+        code,
+        message,
+        retry_after_ms: None,
+    })
+}
+
+fn rejected(id: CommandId, table: Option<TableId>, refusal: Refusal) -> Action {
+    Action::Reply(ServerFrame::Rejected { id, table, refusal })
+}
+
+/// What came too soon is answered in the terms of what was asked.
+fn throttled(frame: ClientFrame, wait: Duration) -> Action {
+    // At least 1: "come back at once" would be answered in the same way.
+    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+    let message = "you send faster than this gateway takes";
+    let refusal = Refusal::new("throttled", message).retry_after_ms(wait_ms);
+    match frame {
+        ClientFrame::Open { id, .. } => rejected(id, None, refusal),
+        ClientFrame::Command { id, table, .. } => rejected(id, Some(table), refusal),
+        ClientFrame::Hello { .. }
+        | ClientFrame::Subscribe { .. }
+        | ClientFrame::Unsubscribe { .. }
+        | ClientFrame::WatchLobby
+        | ClientFrame::UnwatchLobby
+        | ClientFrame::Ping { .. } => Action::Reply(ServerFrame::Error {
+            code: "throttled",
+            message: message.to_owned(),
+            retry_after_ms: Some(wait_ms),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,436 @@
+//! One followed table and its subscribers: who joins how, and what each is handed of every commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::live_table::{LiveTable, Resume, Taken};
+use super::mailbox::{ConnectionId, Mailbox};
+use super::metrics;
+use super::outbox::{FeedId, TableFrame};
+use crate::bus::Entry;
+use crate::catalog::{FannedOut, FoldError};
+use crate::domain::{Kind, PlayerId, PresenceChange, StreamSeq, TableId, TableSeq, Viewer};
+use crate::protocol::frame::{Deliver, Format, ServerFrame};
+
+/// A connection that wants to follow a table.
+#[derive(Clone, Debug)]
+pub(super) struct Join {
+    /// Where its frames go.
+    pub mailbox: Arc<Mailbox>,
+    /// Whose it is, if anybody's.
+    pub player: Option<PlayerId>,
+    /// The last commit it has.
+    pub cursor: Option<TableSeq>,
+    /// What it wants of each commit.
+    pub deliver: Deliver,
+}
+
+/// One followed table.
+///
+/// Connections call in from their own tasks, the feed's task from its own: everything happens under one
+/// lock, so a subscriber that joins between two commits gets exactly what follows its start.
+#[derive(Debug)]
+pub(super) struct Feed {
+    /// Unlike any other feed's of this process.
+    pub id: FeedId,
+    /// Which table.
+    pub table: TableId,
+    state: Mutex<State>,
+    /// Rung when there is something to do for the feed's task.
+    bell: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    subscribers: BTreeMap<ConnectionId, Subscriber>,
+    /// Players with a seat and a connection here, as announced to the table's owner.
+    here: BTreeSet<PlayerId>,
+    /// What the owner has not been told yet. At most one line for each player.
+    notices: BTreeMap<PlayerId, PresenceChange>,
+    /// Since when nobody follows.
+    idle_since: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The first read is under way; those who came share it.
+    Loading(Vec<Join>),
+    Live(Box<LiveTable>),
+    /// Whoever wants to join must make a new feed.
+    Closed,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    mailbox: Arc<Mailbox>,
+    player: Option<PlayerId>,
+    viewer: Viewer,
+    deliver: Deliver,
+}
+
+/// The feed has closed: nothing was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Closed;
+
+/// What an entry led to.
+#[derive(Debug)]
+pub(super) enum Fed {
+    /// It was fanned out, or needed no fanning out.
+    Done,
+    /// Something is missing before it.
+    Gap,
+    /// It was skipped.
+    Poison(FoldError),
+}
+
+impl Feed {
+    /// A feed that waits for its first read.
+    pub(super) fn new(id: FeedId, table: TableId) -> Self {
+        Self {
+            id,
+            table,
+            state: Mutex::new(State {
+                phase: Phase::Loading(Vec::new()),
+                subscribers: BTreeMap::new(),
+                here: BTreeSet::new(),
+                notices: BTreeMap::new(),
+                idle_since: Some(Instant::now()),
+            }),
+            bell: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a connection follow the table, from now or from when the first read is done.
+    pub(super) fn try_join(&self, join: Join) -> Result<(), Closed> {
+        let mut state = self.lock();
+        match &mut state.phase {
+            Phase::Closed => return Err(Closed),
+            Phase::Loading(waiting) => {
+                waiting.retain(|other| other.mailbox.connection != join.mailbox.connection);
+                waiting.push(join);
+            }
+            Phase::Live(_) => {
+                state.admit(self.table, join);
+                self.ring_if_due(&state);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a connection's following.
+    pub(super) fn leave(&self, connection: ConnectionId) {
+        let mut state = self.lock();
+        if let Phase::Loading(waiting) = &mut state.phase {
+            waiting.retain(|join| join.mailbox.connection != connection);
+        }
+        let Some(gone) = state.subscribers.remove(&connection) else {
+            return;
+        };
+        if gone.viewer.seat().is_some() {
+            state.note_presence();
+        }
+        if state.subscribers.is_empty() {
+            state.idle_since = Some(Instant::now());
+            self.bell.notify_one();
+        }
+        self.ring_if_due(&state);
+    }
+
+    fn ring_if_due(&self, state: &State) {
+        if !state.notices.is_empty() {
+            self.bell.notify_one();
+        }
+    }
+
+    /// Hands a connection the newest snapshot, if one is due.
+    pub(super) fn resolve(&self, mailbox: &Mailbox) {
+        let mut state = self.lock();
+        let State {
+            phase: Phase::Live(live),
+            subscribers,
+            ..
+        } = &mut *state
+        else {
+            return;
+        };
+        if let Some(subscriber) = subscribers.get(&mailbox.connection) {
+            let frame = live.snapshot(subscriber.viewer, mailbox.format);
+            let seq = live.last_seq();
+            let then = None;
+            // Under the feed's lock nobody else pushes frames of this table.
+            mailbox.resolve(self.table, TableFrame { seq, frame, then });
+        }
+    }
+
+    /// What anyone may know, if the table is in memory.
+    pub(super) fn spectator_snapshot(&self) -> Option<Bytes> {
+        match &mut self.lock().phase {
+            Phase::Live(live) => Some(live.snapshot(Viewer::Spectator, Format::Json)),
+            Phase::Loading(_) | Phase::Closed => None,
+        }
+    }
+
+    /// Which game, if the table is in memory.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        match &self.lock().phase {
+            Phase::Live(live) => Some(live.kind()),
+            Phase::Loading(_) | Phase::Closed => None,
+        }
+    }
+
+    /// Which game, if the table is in memory and needs an owner.
+    pub(super) fn kind_if_running(&self) -> Option<Kind> {
+        match &self.lock().phase {
+            Phase::Live(live) if !live.has_ended() => Some(live.kind()),
+            Phase::Live(_) | Phase::Loading(_) | Phase::Closed => None,
+        }
+    }
+
+    /// The first read is done: whoever waited is served.
+    pub(super) fn open(&self, live: Box<LiveTable>) {
+        let mut state = self.lock();
+        let waiting = std::mem::replace(&mut state.phase, Phase::Live(live));
+        if let Phase::Loading(waiting) = waiting {
+            for join in waiting {
+                state.admit(self.table, join);
+            }
+        }
+        self.ring_if_due(&state);
+    }
+
+    /// Nothing can be followed any more: everyone is told why.
+    pub(super) fn close(&self, reason: &'static str) {
+        let mut state = self.lock();
+        if let Phase::Loading(waiting) = std::mem::replace(&mut state.phase, Phase::Closed) {
+            for join in waiting {
+                join.mailbox.drop_table(self.table, self.id, reason);
+            }
+        }
+        for subscriber in std::mem::take(&mut state.subscribers).into_values() {
+            subscriber.mailbox.drop_table(self.table, self.id, reason);
+        }
+    }
+
+    /// Closes the feed if nobody has followed it for this long.
+    pub(super) fn close_if_idle(&self, linger: Duration) -> bool {
+        let mut state = self.lock();
+        let is_due = state.idle_since.is_some_and(|at| at.elapsed() >= linger);
+        // Somebody must still be told who went.
+        if is_due && state.notices.is_empty() {
+            state.phase = Phase::Closed;
+            return true;
+        }
+        false
+    }
+
+    /// Since when nobody follows.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        self.lock().idle_since
+    }
+
+    /// Returns once there is something to do for the feed's task.
+    pub(super) async fn rung(&self) {
+        self.bell.notified().await;
+    }
+
+    /// What the owner has not been told yet.
+    pub(super) fn take_notices(&self) -> BTreeMap<PlayerId, PresenceChange> {
+        std::mem::take(&mut self.lock().notices)
+    }
+
+    /// The owner could not be told this; what has happened since stands.
+    pub(super) fn put_notice_back(&self, player: PlayerId, change: PresenceChange) {
+        self.lock().notices.entry(player).or_insert(change);
+    }
+
+    /// The log's position up to which everything has been taken in.
+    pub(super) fn last(&self) -> StreamSeq {
+        match &self.lock().phase {
+            Phase::Live(live) => live.last(),
+            Phase::Loading(_) | Phase::Closed => StreamSeq::ZERO,
+        }
+    }
+
+    /// An entry that was followed: anything may be missing before it.
+    pub(super) fn on_followed(&self, entry: &Entry) -> Fed {
+        let mut state = self.lock();
+        let is_next = match &state.phase {
+            Phase::Live(live) => live.is_next(entry),
+            Phase::Loading(_) | Phase::Closed => return Fed::Done,
+        };
+        if !is_next {
+            return Fed::Gap;
+        }
+        self.take(&mut state, entry)
+    }
+
+    /// An entry that was read from the log after [`Feed::last`]: nothing is missing before it.
+    pub(super) fn on_read(&self, entry: &Entry) -> Fed {
+        self.take(&mut self.lock(), entry)
+    }
+
+    fn take(&self, state: &mut State, entry: &Entry) -> Fed {
+        let Phase::Live(live) = &mut state.phase else {
+            return Fed::Done;
+        };
+        match live.take(entry) {
+            Taken::Commit(commit) => {
+                state.fan_out(self.table, commit.as_ref());
+                self.ring_if_due(state);
+                Fed::Done
+            }
+            Taken::Archived | Taken::Old => Fed::Done,
+            Taken::Poison(error) => Fed::Poison(error),
+        }
+    }
+}
+
+impl State {
+    /// Only while the table is in memory.
+    fn admit(&mut self, table: TableId, join: Join) {
+        let Phase::Live(live) = &mut self.phase else {
+            return;
+        };
+        let seat = join.player.as_ref().and_then(|player| live.seat_of(player));
+        let subscriber = Subscriber {
+            viewer: seat.map_or(Viewer::Spectator, Viewer::Seated),
+            mailbox: join.mailbox,
+            player: join.player,
+            deliver: join.deliver,
+        };
+        match live.resume(join.cursor) {
+            Resume::Snapshot => subscriber.start_over(table, live),
+            Resume::Commits(commits) => subscriber.start_after_cursor(table, live, &commits),
+        }
+        let connection = subscriber.mailbox.connection;
+        let replaced = self.subscribers.insert(connection, subscriber);
+        self.idle_since = None;
+        let had_seat = replaced.is_some_and(|old| old.viewer.seat().is_some());
+        if had_seat || seat.is_some() {
+            self.note_presence();
+        }
+    }
+
+    fn fan_out(&mut self, table: TableId, commit: &dyn FannedOut) {
+        let Phase::Live(live) = &mut self.phase else {
+            return;
+        };
+        let now = Instant::now();
+        let mut anyone_moved = false;
+        for subscriber in self.subscribers.values_mut() {
+            if commit.changes_seats() && subscriber.has_moved(live) {
+                anyone_moved = true;
+                subscriber.start_over(table, live);
+                continue;
+            }
+            let format = subscriber.mailbox.format;
+            let frame = TableFrame {
+                seq: commit.seq(),
+                frame: commit.frame(subscriber.viewer, format),
+                then: match subscriber.deliver {
+                    Deliver::Events => None,
+                    Deliver::Views => Some(live.snapshot(subscriber.viewer, format)),
+                },
+            };
+            subscriber.mailbox.push(table, frame, now);
+        }
+        if anyone_moved {
+            self.note_presence();
+        }
+        if commit.new_owner().is_some() {
+            // A new owner knows of nobody's presence.
+            for player in &self.here {
+                self.notices.insert(player.clone(), PresenceChange::Came);
+            }
+        }
+    }
+
+    /// Finds out who came and who went since the owner was last told.
+    fn note_presence(&mut self) {
+        let Phase::Live(live) = &self.phase else {
+            return;
+        };
+        let here: BTreeSet<PlayerId> = self
+            .subscribers
+            .values()
+            .filter(|subscriber| subscriber.viewer.seat().is_some())
+            .filter_map(|subscriber| subscriber.player.clone())
+            .collect();
+        for player in here.difference(&self.here) {
+            self.notices.insert(player.clone(), PresenceChange::Came);
+        }
+        for player in self.here.difference(&here) {
+            if live.seat_of(player).is_some() {
+                self.notices.insert(player.clone(), PresenceChange::Went);
+            } else {
+                self.notices.remove(player);
+            }
+        }
+        self.here = here;
+    }
+}
+
+impl Subscriber {
+    /// Looks the player's seat up again; whether it is another than before.
+    fn has_moved(&mut self, live: &LiveTable) -> bool {
+        let seat = self.player.as_ref().and_then(|player| live.seat_of(player));
+        let viewer = seat.map_or(Viewer::Spectator, Viewer::Seated);
+        let has_moved = viewer != self.viewer;
+        self.viewer = viewer;
+        has_moved
+    }
+
+    fn start_over(&self, table: TableId, live: &mut LiveTable) {
+        self.announce(table, live, false);
+        let seq = live.last_seq();
+        let frame = live.snapshot(self.viewer, self.mailbox.format);
+        let then = None;
+        self.mailbox
+            .push(table, TableFrame { seq, frame, then }, Instant::now());
+    }
+
+    fn start_after_cursor(
+        &self,
+        table: TableId,
+        live: &mut LiveTable,
+        missed: &[Arc<dyn FannedOut>],
+    ) {
+        self.announce(table, live, true);
+        let now = Instant::now();
+        let last = live.last_seq();
+        for commit in missed {
+            // Older snapshots are not kept: views start with that of the last commit.
+            let wants_view = self.deliver == Deliver::Views && commit.seq() == last;
+            let frame = TableFrame {
+                seq: commit.seq(),
+                frame: commit.frame(self.viewer, self.mailbox.format),
+                then: wants_view.then(|| live.snapshot(self.viewer, self.mailbox.format)),
+            };
+            self.mailbox.push(table, frame, now);
+        }
+    }
+
+    fn announce(&self, table: TableId, live: &LiveTable, recovered: bool) {
+        metrics::joined(recovered);
+        self.mailbox.follow(
+            table,
+            &ServerFrame::Subscribed {
+                table,
+                kind: live.kind(),
+                seat: self.viewer.seat(),
+                recovered,
+                seq: live.last_seq(),
+            },
+        );
+    }
+}

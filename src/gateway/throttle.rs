@@ -1,0 +1,135 @@
+//! Token buckets. Pure: they read no clock, the caller says what time it is.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use tokio::time::Instant;
+
+/// The time that the buckets of one connection go by: whatever it was last set to.
+#[derive(Clone, Debug)]
+pub(super) struct BucketTime {
+    start: Instant,
+    nanos: Arc<AtomicU64>,
+}
+
+impl BucketTime {
+    /// Starts now.
+    pub(super) fn starting_at(now: Instant) -> Self {
+        Self {
+            start: now,
+            nanos: Arc::new(AtomicU64::new(0)),
+        }
+    }
+
+    fn set(&self, now: Instant) {
+        let nanos = now.saturating_duration_since(self.start).as_nanos();
+        let nanos = u64::try_from(nanos).expect("no connection lives for 584 years");
+        self.nanos.store(nanos, Ordering::Relaxed);
+    }
+}
+
+impl Clock for BucketTime {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        self.nanos.load(Ordering::Relaxed).into()
+    }
+}
+
+/// How much a bucket holds and how fast it refills.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rate(Quota);
+
+impl Rate {
+    /// This many at once, and this many more each second.
+    pub(super) fn per_second(burst: NonZeroU32, per_second: NonZeroU32) -> Self {
+        Self(Quota::per_second(per_second).allow_burst(burst))
+    }
+
+    /// This many at once, and this many more each minute.
+    pub(super) fn per_minute(burst: NonZeroU32, per_minute: NonZeroU32) -> Self {
+        Self(Quota::per_minute(per_minute).allow_burst(burst))
+    }
+}
+
+/// A bucket of tokens. Starts full, so that whoever is new is served at once.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    time: BucketTime,
+    limiter: RateLimiter<NotKeyed, InMemoryState, BucketTime, NoOpMiddleware<Nanos>>,
+}
+
+impl Bucket {
+    /// A full bucket.
+    pub(super) fn full(rate: Rate, time: &BucketTime) -> Self {
+        Self {
+            time: time.clone(),
+            limiter: RateLimiter::direct_with_clock(rate.0, time.clone()),
+        }
+    }
+
+    /// Takes one token, or says how long until there is one.
+    pub(super) fn try_take(&mut self, now: Instant) -> Result<(), Duration> {
+        self.time.set(now);
+        match self.limiter.check() {
+            Ok(()) => Ok(()),
+            Err(until) => Err(until.wait_time_from(self.time.now())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rate(burst: u32, per_second: u32) -> Rate {
+        Rate::per_second(
+            NonZeroU32::new(burst).unwrap(),
+            NonZeroU32::new(per_second).unwrap(),
+        )
+    }
+
+    #[test]
+    fn an_empty_bucket_says_when_to_come_again() {
+        let start = Instant::now();
+        let mut bucket = Bucket::full(rate(2, 10), &BucketTime::starting_at(start));
+        assert_eq!(bucket.try_take(start), Ok(()));
+        assert_eq!(bucket.try_take(start), Ok(()));
+        let wait = bucket.try_take(start).unwrap_err();
+        assert_eq!(wait, Duration::from_millis(100));
+        assert_eq!(bucket.try_take(start + wait), Ok(()));
+    }
+
+    proptest! {
+        /// A bucket never admits more than burst + rate × time.
+        #[test]
+        fn a_bucket_never_admits_more_than_it_says(
+            burst in 1u32..50,
+            per_second in 1u32..200,
+            steps in proptest::collection::vec(0u64..200, 1..200),
+        ) {
+            let start = Instant::now();
+            let mut now = start;
+            let mut bucket = Bucket::full(rate(burst, per_second), &BucketTime::starting_at(start));
+            let mut admitted = 0u64;
+            for step in steps {
+                now += Duration::from_millis(step);
+                if bucket.try_take(now).is_ok() {
+                    admitted += 1;
+                }
+                let elapsed = (now - start).as_secs_f64();
+                let most = f64::from(burst) + f64::from(per_second) * elapsed;
+                prop_assert!(admitted as f64 <= most + 1e-6, "{admitted} > {most}");
+            }
+        }
+    }
+}

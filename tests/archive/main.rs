@@ -1,0 +1,13 @@
+//! The archive, from outside: each game exactly once, whatever dies or lies, and read back as it was.
+
+mod damage;
+mod faults;
+mod log;
+mod objects;
+mod once;
+mod read_back;
+mod s3;
+mod world;
+
+#[path = "../support/weed.rs"]
+mod weed;
