@@ -112,7 +112,8 @@ def assert_fails(arguments: tuple[str | Path, ...], code: int, *named: str, pati
     ("arguments", "named"),
     [
         (("--pace", "banana"), "--pace"),
-        (("--pace", "-1"), "--pace"),
+        (("--pace=-1",), "--pace"),
+        (("--pace", "NaN"), "--pace"),
         (("--port", "99999"), "--port"),
         (("--games", "0"), "--games"),
         (("--bind", "nowhere"), "--bind"),
