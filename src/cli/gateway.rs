@@ -22,7 +22,7 @@ pub(super) struct GatewayArgs {
 
 pub(super) async fn run(args: GatewayArgs, role: Role) -> anyhow::Result<()> {
     if let Err(mistake) = args.gateway.validate() {
-        super::usage_error(&mistake);
+        super::usage_error(&mistake.to_string());
     }
     let bus = connect(&args.nats, "tablecast gateway").await?;
     let listener = listen(&args.gateway).await?;

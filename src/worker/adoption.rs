@@ -3,18 +3,16 @@
 use metrics::counter;
 use tracing::{error, info};
 
+use super::answer::{LATER_MS, moved, unavailable};
 use super::finish;
 use super::table_actor::TableActor;
-use super::tables::Worker;
+use super::tables::{NoPlace, Worker};
 use crate::bus::{Append, AppendError, Entry, ReadError, Stored};
 use crate::catalog::{Drafted, FoldError, Referee};
-use crate::domain::{Cause, CommandId, Kind, Opening, Status, StreamSeq, TableId, TableSeq};
-use crate::protocol::envelope::{Envelope, Message};
+use crate::domain::{Cause, CommandId, Kind, Opening, OpeningError, StreamSeq, TableId, TableSeq};
+use crate::protocol::envelope::{DecodeError, Envelope, Message};
 use crate::protocol::request::{AdoptRequest, Adoption, OpenRequest, Refusal, Verdict, decode};
 use crate::protocol::subject::Address;
-
-/// When a refused client may try again, if trying again can help.
-const RETRY_AFTER_MS: u64 = 250;
 
 /// Opens a table. The answer comes when its first commit is in the log and its owner listens.
 pub(super) async fn open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Verdict {
@@ -31,8 +29,14 @@ async fn try_open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Result<TableS
         .get(kind)
         .expect("only kinds of the catalog are served");
     let address = Address::new(request.table, kind.clone(), worker.bus.log.shards());
-    let Some(place) = worker.take_place(request.table) else {
-        return already_open(worker, &address, &request).await;
+    let place = match worker.take_place(request.table) {
+        Ok(place) => place,
+        Err(reason) => {
+            return match already_open(worker, &address, &request).await? {
+                Some(seq) => Ok(seq),
+                None => Err(no_place(reason)),
+            };
+        }
     };
     let opening = Opening {
         kind: kind.clone(),
@@ -54,21 +58,24 @@ async fn try_open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Result<TableS
             TableActor::start(worker, place, address, (referee, at), Some(draft)).await?;
             Ok(TableSeq::ZERO.next())
         }
-        Err(AppendError::Fenced { .. }) => already_open(worker, &address, &request).await,
+        Err(error @ AppendError::Fenced { .. }) => {
+            let opened = already_open(worker, &address, &request).await?;
+            opened.ok_or_else(|| unavailable(&error))
+        }
         Err(error) => Err(unavailable(&error)),
     }
 }
 
-/// The table exists, or there is no room. Asked again with the id that opened it, the answer is the first one.
+/// Of a table that exists: asked again with the id that opened it, the answer is the first one.
 async fn already_open(
     worker: &Worker,
     address: &Address,
     request: &OpenRequest,
-) -> Result<TableSeq, Refusal> {
+) -> Result<Option<TableSeq>, Refusal> {
     let entries = worker.bus.log.read(address.table, StreamSeq::ZERO).await;
     let entries = entries.map_err(|error| unreadable(&error))?;
-    let Some(first) = entries.first() else {
-        return Err(at_capacity());
+    let Some(first) = entries.iter().find(|entry| entry.address == *address) else {
+        return Ok(None);
     };
     let opened_by_this = Envelope::<serde_json::Value>::decode(&first.payload, address.table)
         .is_ok_and(|first| {
@@ -79,7 +86,7 @@ async fn already_open(
                 }
         });
     if opened_by_this {
-        return Ok(TableSeq::ZERO.next());
+        return Ok(Some(TableSeq::ZERO.next()));
     }
     Err(Refusal::new(
         "table_exists",
@@ -102,31 +109,28 @@ pub(super) async fn adopt(worker: &Worker, kind: &Kind, payload: &[u8]) -> Adopt
 }
 
 async fn try_adopt(worker: &Worker, kind: &Kind, table: TableId) -> Result<(), Refusal> {
-    if worker.owns(table) {
+    if worker.serves(table) {
         return Ok(());
     }
-    let Some(place) = worker.take_place(table) else {
-        // Either full, or it is being taken right now.
-        return if worker.owns(table) {
-            Ok(())
-        } else {
-            Err(at_capacity())
-        };
-    };
+    let place = worker.take_place(table).map_err(no_place)?;
     let address = Address::new(table, kind.clone(), worker.bus.log.shards());
     let (mut referee, last) = load(worker, &address).await?;
-    if referee.status() == Status::Ended {
+    if let Some(marker) = finish::marker(&address, &*referee, last) {
         // Its former owner may have died before it wrote the marker.
-        finish::complete(worker, &address, &*referee, last).await;
-        worker.lobby.set(table, None);
+        let listed = worker.lobby.clone();
+        let completed = finish::complete(worker.clone(), address, marker);
+        worker.actors.spawn(async move {
+            completed.await;
+            listed.set(table, None);
+            drop(place);
+        });
         return Err(Refusal::new("game_over", "the game is over"));
     }
     let draft = referee.claim(worker.id.clone(), &worker.turn());
     let at = match append(worker, &address, last, &draft, None).await {
         Ok(at) => at,
         Err(AppendError::Fenced { .. }) => {
-            return Err(Refusal::new("moved", "another worker is taking this table")
-                .retry_after_ms(RETRY_AFTER_MS));
+            return Err(moved("another worker is taking this table"));
         }
         Err(error) => return Err(unavailable(&error)),
     };
@@ -141,21 +145,20 @@ async fn load(
     address: &Address,
 ) -> Result<(Box<dyn Referee>, StreamSeq), Refusal> {
     let entries = worker.bus.log.read(address.table, StreamSeq::ZERO).await;
-    let entries = entries.map_err(|error| unreadable(&error))?;
+    let mut entries = entries.map_err(|error| unreadable(&error))?;
+    // Somebody may have written under the table's id on the subject of another kind.
+    entries.retain(|entry| entry.address == *address);
+    if entries.iter().any(|entry| entry.what == Stored::Tombstone) {
+        worker.lobby.set(address.table, None);
+        let message = "the game is over and in the archive";
+        return Err(Refusal::new("archived", message));
+    }
     let rules = worker
         .catalog
         .get(&address.kind)
         .expect("only kinds of the catalog are served");
     let mut referee: Option<Box<dyn Referee>> = None;
-    let mut last = StreamSeq::ZERO;
     for entry in &entries {
-        last = entry.seq;
-        if entry.what == Stored::Tombstone {
-            return Err(Refusal::new(
-                "archived",
-                "the game is over and in the archive",
-            ));
-        }
         let folded = match &mut referee {
             Some(referee) => referee.fold(&entry.payload),
             None => rules.referee(address.table, &entry.payload).map(|first| {
@@ -163,24 +166,48 @@ async fn load(
             }),
         };
         if let Err(reason) = folded {
+            refuse_if_newer(&reason)?;
             set_aside(worker, entry, &reason).await;
         }
+        if let Some(referee) = &referee {
+            refuse_other_rules(referee.rules(), rules.rules_version())?;
+        }
     }
-    let referee = referee.ok_or_else(|| {
-        Refusal::new(
+    match (referee, entries.last()) {
+        (Some(referee), Some(last)) => Ok((referee, last.seq)),
+        _ => Err(Refusal::new(
             "unknown_table",
             format!("there is no {} table {}", address.kind, address.table),
-        )
-    })?;
-    if referee.rules() != rules.rules_version() {
-        let (pinned, ours) = (referee.rules(), rules.rules_version());
-        return Err(Refusal::new(
-            "rules_version",
-            format!("the table plays by version {pinned} of its rules, this worker has {ours}"),
-        )
-        .retry_after_ms(RETRY_AFTER_MS));
+        )),
     }
-    Ok((referee, last))
+}
+
+/// What this binary cannot read yet is no poison: skipping it would write over it.
+fn refuse_if_newer(reason: &FoldError) -> Result<(), Refusal> {
+    let is_newer = match reason {
+        FoldError::Decode(DecodeError::Version { .. })
+        | FoldError::Opening(OpeningError::Setup { .. }) => true,
+        FoldError::Decode(DecodeError::Malformed(_) | DecodeError::OtherTable { .. })
+        | FoldError::Opening(OpeningError::OtherKind { .. })
+        | FoldError::OutOfOrder { .. }
+        | FoldError::NotOpened => false,
+    };
+    if !is_newer {
+        return Ok(());
+    }
+    Err(Refusal::new("newer_version", reason.to_string()).retry_after_ms(LATER_MS))
+}
+
+/// Events of other rules need not decode here, so this is asked before they are folded.
+fn refuse_other_rules(pinned: u32, ours: u32) -> Result<(), Refusal> {
+    if pinned == ours {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        "rules_version",
+        format!("the table plays by version {pinned} of its rules, this worker has {ours}"),
+    )
+    .retry_after_ms(LATER_MS))
 }
 
 async fn set_aside(worker: &Worker, entry: &Entry, reason: &FoldError) {
@@ -235,26 +262,17 @@ fn malformed(error: &dyn std::error::Error) -> Refusal {
     Refusal::new("malformed", error.to_string())
 }
 
-/// Whether the append is in the log is not known: the same command sent again will tell.
-pub(super) fn unavailable(error: &AppendError) -> Refusal {
-    let retry = matches!(
-        error,
-        AppendError::Unavailable { .. } | AppendError::Fenced { .. }
-    );
-    let refusal = Refusal::new("unavailable", error.to_string());
-    if retry {
-        refusal.retry_after_ms(RETRY_AFTER_MS)
-    } else {
-        refusal
-    }
-}
-
 fn unreadable(error: &ReadError) -> Refusal {
-    Refusal::new("unavailable", error.to_string()).retry_after_ms(RETRY_AFTER_MS)
+    Refusal::new("unavailable", error.to_string()).retry_after_ms(LATER_MS)
 }
 
-fn at_capacity() -> Refusal {
-    counter!("tablecast_worker_declined_total").increment(1);
-    Refusal::new("at_capacity", "this worker has no room for another table")
-        .retry_after_ms(RETRY_AFTER_MS)
+fn no_place(reason: NoPlace) -> Refusal {
+    match reason {
+        NoPlace::Full => {
+            counter!("tablecast_worker_declined_total").increment(1);
+            Refusal::new("at_capacity", "this worker has no room for another table")
+                .retry_after_ms(LATER_MS)
+        }
+        NoPlace::Held => moved("this worker is just taking the table"),
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use metrics::counter;
 use tracing::warn;
 
 use super::tables::Worker;
@@ -13,17 +15,8 @@ use crate::protocol::subject::Address;
 /// The longest wait between two tries.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
-/// Writes the completion marker, however long the log takes. A second marker changes nothing, so whoever
-/// owns the table after a crash does this again.
-pub(super) async fn complete(
-    worker: &Worker,
-    address: &Address,
-    referee: &dyn Referee,
-    last: StreamSeq,
-) {
-    let Some(summary) = referee.summary() else {
-        return;
-    };
+/// The completion marker of a table whose last entry stands at `last`; nothing while it goes on.
+pub(super) fn marker(address: &Address, referee: &dyn Referee, last: StreamSeq) -> Option<Bytes> {
     let marker = Marker {
         v: VERSION,
         table: address.table,
@@ -31,11 +24,16 @@ pub(super) async fn complete(
         rules: referee.rules(),
         last_seq: referee.last_seq(),
         last,
-        summary: summary.clone(),
-    }
-    .encode();
+        summary: referee.summary()?.clone(),
+    };
+    Some(marker.encode())
+}
+
+/// Writes a marker, however long the log takes. A second one changes nothing, so whoever owns the table
+/// after a crash does this again.
+pub(super) async fn complete(worker: Worker, address: Address, marker: Bytes) {
     let mut backoff = Duration::from_millis(100);
-    while let Err(error) = worker.bus.log.complete(address, marker.clone()).await {
+    while let Err(error) = worker.bus.log.complete(&address, marker.clone()).await {
         let table = address.table;
         warn!(table.id = %table, %error, "the marker of table {table} is not written yet");
         tokio::select! {
@@ -45,4 +43,5 @@ pub(super) async fn complete(
         }
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
+    counter!("tablecast_worker_tables_completed_total").increment(1);
 }

@@ -1,7 +1,7 @@
 //! Keeps the list of tables up to date without ever holding a table up.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -11,6 +11,9 @@ use tracing::debug;
 use crate::bus::Lobby;
 use crate::domain::TableId;
 use crate::protocol::frame::LobbyEntry;
+
+/// Between two tries to write.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Lines waiting to be written. A newer line of a table replaces the one that waits, so it holds at most
 /// one for each table of this worker.
@@ -23,44 +26,50 @@ pub(super) struct LobbyLines {
 impl LobbyLines {
     /// Changes a table's line, or takes it off the list.
     pub(super) fn set(&self, table: TableId, line: Option<LobbyEntry>) {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(table, line);
+        self.waiting().insert(table, line);
         self.written.notify_one();
     }
 
-    /// Writes lines until stopped, then those that still wait.
+    /// Writes lines until stopped, then those that still wait, if the list can be written at all.
     pub(super) async fn write_to(self, lobby: Arc<dyn Lobby>, stop: CancellationToken) {
-        while !stop.is_cancelled() {
+        loop {
             tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
                 () = self.written.notified() => {}
-                () = stop.cancelled() => {}
             }
-            self.write_waiting(&*lobby).await;
+            if !self.write_waiting(&*lobby).await {
+                tokio::select! {
+                    () = stop.cancelled() => break,
+                    () = tokio::time::sleep(RETRY_PAUSE) => self.written.notify_one(),
+                }
+            }
         }
+        self.write_waiting(&*lobby).await;
     }
 
-    async fn write_waiting(&self, lobby: &dyn Lobby) {
-        let lines =
-            std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-        for (table, line) in lines {
+    /// Whether all lines could be written. After the first that could not, the others wait, too.
+    async fn write_waiting(&self, lobby: &dyn Lobby) -> bool {
+        let mut lines = std::mem::take(&mut *self.waiting()).into_iter();
+        while let Some((table, line)) = lines.next() {
             let written = match &line {
                 Some(entry) => lobby.put(entry).await,
                 None => lobby.remove(table).await,
             };
             if let Err(error) = written {
                 debug!(table.id = %table, %error, "the line of table {table} could not be written");
-                self.wait_again(table, line);
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                self.written.notify_one();
+                let mut waiting = self.waiting();
+                for (table, line) in std::iter::once((table, line)).chain(lines) {
+                    // Unless a newer one waits.
+                    waiting.entry(table).or_insert(line);
+                }
+                return false;
             }
         }
+        true
     }
 
-    /// The line waits once more, unless a newer one does.
-    fn wait_again(&self, table: TableId, line: Option<LobbyEntry>) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.entry(table).or_insert(line);
+    fn waiting(&self) -> MutexGuard<'_, HashMap<TableId, Option<LobbyEntry>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,9 +1,12 @@
 //! Owns tables: decides, appends, evolves, replies.
 
 mod adoption;
+mod agenda;
+mod answer;
 mod config;
 mod finish;
 mod lobby;
+mod presence;
 mod run;
 mod table_actor;
 mod tables;

@@ -1,10 +1,12 @@
 //! The worker role: takes tables that are opened or left, and says that it is alive.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
+use metrics::counter;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -14,7 +16,7 @@ use super::tables::Worker;
 use crate::bus::{Bus, MailError};
 use crate::catalog::Catalog;
 use crate::domain::Kind;
-use crate::protocol::request::{Beat, encode};
+use crate::protocol::request::{Adoption, Beat, Refusal, Verdict, encode};
 use crate::protocol::subject;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
@@ -25,10 +27,16 @@ pub enum WorkerError {
     /// It cannot listen for work.
     #[error("this worker cannot listen for work")]
     Mail(#[from] MailError),
+    /// Nothing will come any more.
+    #[error("the connection to the bus is closed for good")]
+    Closed,
 }
 
 /// How many tables may be opened or adopted at the same time: each reads the log and appends.
 const TAKING_AT_ONCE: usize = 64;
+
+/// How long a worker waits for its own goodbye.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
 /// Runs until `stop` is cancelled, then until every append that is under way has been answered.
 ///
@@ -41,7 +49,8 @@ pub async fn run(
     time: (Clock, Entropy),
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let worker = Worker::new(config, bus, catalog, time, stop);
+    // A token of its own, so that a worker that cannot go on stops its tables, too.
+    let worker = Worker::new(config, bus, catalog, time, stop.child_token());
     let kinds: Vec<Kind> = worker.catalog.kinds().cloned().collect();
     info!(worker.id = %worker.id, ?kinds, "worker {} takes tables", worker.id);
     let lobby_stop = CancellationToken::new();
@@ -50,17 +59,23 @@ pub async fn run(
         .clone()
         .write_to(Arc::clone(&worker.bus.lobby), lobby_stop.clone());
     let work = async {
-        let takers = kinds
-            .into_iter()
-            .map(|kind| take_tables(worker.clone(), kind));
-        let taken = futures_util::future::try_join_all(takers);
-        let result = tokio::select! {
-            result = taken => result.map(|_| ()),
-            () = beat(&worker) => Ok(()),
+        let taking = async {
+            let takers = kinds
+                .into_iter()
+                .map(|kind| take_tables(worker.clone(), kind));
+            let taken = futures_util::future::try_join_all(takers).await;
+            let result = match taken {
+                Ok(_) if !stop.is_cancelled() => Err(WorkerError::Closed),
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
+            };
+            worker.stop.cancel();
+            result
         };
+        let (result, ()) = tokio::join!(taking, beat(&worker));
         worker.actors.close();
         worker.actors.wait().await;
-        say(&worker, true).await;
+        say_goodbye(&worker).await;
         info!(worker.id = %worker.id, "worker {} has stopped", worker.id);
         lobby_stop.cancel();
         result
@@ -79,19 +94,33 @@ async fn take_tables(worker: Worker, kind: Kind) -> Result<(), WorkerError> {
     let opened = opens.for_each_concurrent(TAKING_AT_ONCE, |request| {
         let (worker, kind) = (worker.clone(), kind.clone());
         async move {
-            let verdict = open(&worker, &kind, &request.payload).await;
+            let opened = AssertUnwindSafe(open(&worker, &kind, &request.payload)).catch_unwind();
+            let verdict = opened.await.unwrap_or_else(|_| Verdict::Rejected(fault()));
             request.reply.send(encode(&verdict)).await;
         }
     });
     let adopted = adoptions.for_each_concurrent(TAKING_AT_ONCE, |request| {
         let (worker, kind) = (worker.clone(), kind.clone());
         async move {
-            let adoption = adopt(&worker, &kind, &request.payload).await;
+            let adopted = AssertUnwindSafe(adopt(&worker, &kind, &request.payload)).catch_unwind();
+            let adoption = adopted
+                .await
+                .unwrap_or_else(|_| Adoption::Declined(fault()));
             request.reply.send(encode(&adoption)).await;
         }
     });
     tokio::join!(opened, adopted);
     Ok(())
+}
+
+/// The rules of a game panicked, over a commit that they cannot have written. One table's trouble: the
+/// worker goes on.
+fn fault() -> Refusal {
+    counter!("tablecast_worker_faults_total").increment(1);
+    Refusal::new(
+        "internal",
+        "the table cannot be played: see the worker's log",
+    )
 }
 
 /// Says that this worker is alive, until stopped.
@@ -103,6 +132,15 @@ async fn beat(worker: &Worker) {
             _ = beats.tick() => say(worker, false).await,
             () = worker.stop.cancelled() => return,
         }
+    }
+}
+
+/// Says that this worker stops, and waits until that is out: then every answer before it is out as well.
+async fn say_goodbye(worker: &Worker) {
+    let heard = worker.bus.mail.listen(subject::beat(&worker.id)).await;
+    say(worker, true).await;
+    if let Ok(mut heard) = heard {
+        tokio::time::timeout(GOODBYE_MAX, heard.next()).await.ok();
     }
 }
 

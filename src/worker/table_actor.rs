@@ -1,30 +1,29 @@
 //! One table and its only writer: decide → append → evolve → reply.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::VecDeque;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use metrics::counter;
 use tokio::time::Instant;
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
-use super::adoption::{append, unavailable};
+use super::adoption::append;
+use super::agenda::Agenda;
+use super::answer::{LATER_MS, answer, busy, moved, unavailable};
 use super::finish;
+use super::presence::Presences;
 use super::tables::{Place, Worker};
 use crate::bus::{AppendError, Reply, Request};
 use crate::catalog::{Drafted, Referee};
-use crate::domain::{
-    CommandId, FollowUp, PlayerId, PresenceChange, Seat, Status, StreamSeq, TableSeq, Timestamp,
-};
+use crate::domain::{CommandId, FollowUp, Seat, Status, StreamSeq};
 use crate::protocol::frame::LobbyEntry;
-use crate::protocol::request::{CommandRequest, PresenceNotice, Refusal, Verdict, decode, encode};
+use crate::protocol::request::{CommandRequest, Refusal, decode};
 use crate::protocol::subject::{self, Address};
-
-/// Asks a client to try again when the queue has moved on.
-const BUSY_RETRY_AFTER_MS: u64 = 50;
 
 /// A table that this worker owns.
 pub(super) struct TableActor {
@@ -36,13 +35,11 @@ pub(super) struct TableActor {
     commands: BoxStream<'static, Request>,
     notices: BoxStream<'static, Bytes>,
     waiting: VecDeque<Request>,
-    /// Where each player is connected: a player may be at two gateways.
-    gateways: HashMap<PlayerId, HashSet<String>>,
-    /// A deadline that brought nothing about: a fault of the game, not to be asked about for ever.
-    barren: Option<Timestamp>,
-    /// When the bot that is awaited acts.
-    bot_at: Option<(Seat, Instant)>,
+    presences: Presences,
+    agenda: Agenda,
     listed: Option<LobbyEntry>,
+    /// Whether the log took nothing of this table when it was last asked to.
+    refused: bool,
     _place: Place,
 }
 
@@ -54,10 +51,10 @@ struct UnderWay {
 }
 
 /// Whether the actor goes on.
-#[derive(PartialEq, Eq)]
 enum Next {
     Continue,
-    Leave,
+    /// The table is not this worker's any more: what those who still wait are told.
+    Leave(Refusal),
 }
 
 impl TableActor {
@@ -78,8 +75,9 @@ impl TableActor {
             Ok::<_, crate::bus::MailError>((commands, notices))
         };
         let (commands, notices) = served.await.map_err(|error| {
-            Refusal::new("unavailable", error.to_string()).retry_after_ms(BUSY_RETRY_AFTER_MS)
+            Refusal::new("unavailable", error.to_string()).retry_after_ms(LATER_MS)
         })?;
+        place.serve();
         let follow_up = first.map_or_else(Vec::new, |draft| {
             referee.confirm();
             draft.follow_up
@@ -92,14 +90,14 @@ impl TableActor {
             commands,
             notices,
             waiting: VecDeque::new(),
-            gateways: HashMap::new(),
-            barren: None,
-            bot_at: None,
+            presences: Presences::default(),
+            agenda: Agenda::default(),
             listed: None,
+            refused: false,
             _place: place,
         };
         actor.relist();
-        actor.schedule_bot();
+        actor.schedule_bot(|_| true);
         worker
             .actors
             .spawn(async move { actor.run(follow_up).await });
@@ -109,30 +107,34 @@ impl TableActor {
     async fn run(mut self, follow_up: Vec<FollowUp>) {
         self.follow_up(&follow_up).await;
         while self.referee.status() != Status::Ended {
-            if self.step().await == Next::Leave {
+            if let Next::Leave(refusal) = self.step().await {
                 // Nobody else knows who lists it now, so the line stays; the next owner rewrites it.
-                return;
+                return self.leave(&refusal).await;
             }
         }
         self.linger().await;
     }
 
     /// Waits for whatever comes first, and carries it out up to the answer. Its inputs: the owner's stop,
-    /// players' commands, news of their connections, and time (deadlines and bots).
+    /// news of players' connections, their commands, and time (deadlines and bots).
     async fn step(&mut self) -> Next {
-        let draft = if let Some(request) = self.waiting.pop_front() {
-            self.on_command(request).await
+        let now = self.worker.now();
+        // Before any command: however many there are, they do not hold a deadline up.
+        let draft = if self.agenda.take_deadline(self.referee.next_due(), now) {
+            self.referee
+                .on_time(&self.worker.turn())
+                .map(|draft| self.begin(draft, None))
         } else {
-            let due = self.next_wake();
+            let wake = self.agenda.next_wake(self.referee.next_due(), now);
             tokio::select! {
                 biased;
-                () = self.worker.stop.cancelled() => return Next::Leave,
-                request = self.commands.next() => match request {
-                    Some(request) => self.on_command(request).await,
-                    None => return Next::Leave,
-                },
+                () = self.worker.stop.cancelled() => return Next::Leave(self.stopping()),
                 Some(notice) = self.notices.next() => self.on_notice(&notice),
-                () = sleep_until(due) => self.on_time(),
+                request = next_request(&mut self.waiting, &mut self.commands) => match request {
+                    Some(request) => self.on_command(request).await,
+                    None => return Next::Leave(self.stopping()),
+                },
+                () = until(wake) => self.on_bot(),
             }
         };
         match draft {
@@ -169,44 +171,23 @@ impl TableActor {
     }
 
     fn on_notice(&mut self, payload: &[u8]) -> Option<UnderWay> {
-        let Ok(PresenceNotice {
-            player,
-            gateway,
-            change,
-        }) = decode(payload)
-        else {
+        let Ok(notice) = decode(payload) else {
             counter!("tablecast_worker_malformed_total").increment(1);
             return None;
         };
-        let gateways = self.gateways.entry(player.clone()).or_default();
-        match change {
-            PresenceChange::Came => gateways.insert(gateway),
-            PresenceChange::Went => gateways.remove(&gateway),
-        };
-        if change == PresenceChange::Went && !gateways.is_empty() {
-            return None;
-        }
-        if gateways.is_empty() {
-            self.gateways.remove(&player);
-        }
+        let (player, change) = self.presences.note(notice)?;
         let draft = self
             .referee
             .on_presence(&player, change, &self.worker.turn())?;
         Some(self.begin(draft, None))
     }
 
-    fn on_time(&mut self) -> Option<UnderWay> {
-        let cx = self.worker.turn();
-        if let Some(due) = self.next_due().filter(|due| *due <= cx.now) {
-            if let Some(draft) = self.referee.on_time(&cx) {
-                return Some(self.begin(draft, None));
-            }
-            self.barren = Some(due);
-        }
-        let (seat, _) = self.bot_at.take_if(|(_, at)| *at <= Instant::now())?;
-        match self.referee.decide_for_bot(seat, &cx) {
-            Ok(Some(draft)) => Some(self.begin(draft, None)),
-            Ok(None) => None,
+    /// The bot whose time has come acts, if any.
+    fn on_bot(&mut self) -> Option<UnderWay> {
+        let seat = self.agenda.take_bot(self.worker.now())?;
+        match self.referee.decide_for_bot(seat, &self.worker.turn()) {
+            Ok(Some(draft)) => return Some(self.begin(draft, None)),
+            Ok(None) => {}
             Err(refusal) => {
                 let (table, code) = (self.address.table, &refusal.code);
                 error!(
@@ -214,9 +195,11 @@ impl TableActor {
                     "the rules refuse the choice of their own bot at table {table}: it waits"
                 );
                 counter!("tablecast_worker_bot_refused_total").increment(1);
-                None
             }
         }
+        // It is asked again after the next commit; others who are awaited go on.
+        self.schedule_bot(|awaited| *awaited > seat);
+        None
     }
 
     /// Sends a draft to the log. Until the log has it, nothing has happened.
@@ -249,40 +232,73 @@ impl TableActor {
         match result {
             Ok(at) => {
                 self.last = at;
+                self.refused = false;
                 self.referee.confirm();
                 counter!("tablecast_worker_commits_total").increment(1);
                 if let Some(reply) = reply {
                     answer(reply, Ok(draft.seq)).await;
                 }
                 self.relist();
-                self.schedule_bot();
+                self.schedule_bot(|_| true);
                 self.follow_up(&draft.follow_up).await;
                 Next::Continue
             }
+            Err(error @ AppendError::Refused { .. }) => {
+                self.stay(&error, reply).await;
+                Next::Continue
+            }
             Err(error) => {
-                self.lose(&error, reply).await;
-                Next::Leave
+                let refusal = self.lost(&error);
+                if let Some(reply) = reply {
+                    answer(reply, Err(refusal.clone())).await;
+                }
+                Next::Leave(refusal)
             }
         }
     }
 
-    /// The table belongs to somebody else, or nobody knows what the log holds: forget it.
-    async fn lose(&mut self, error: &AppendError, reply: Option<Reply>) {
+    /// The log has said no: nothing has happened, and the table is still this worker's.
+    async fn stay(&mut self, error: &AppendError, reply: Option<Reply>) {
         let table = self.address.table;
-        let refusal = match error {
-            AppendError::Fenced { .. } => {
-                info!(table.id = %table, "table {table} has another owner: this worker was fenced");
-                counter!("tablecast_worker_fenced_total").increment(1);
-                Refusal::new("moved", error.to_string()).retry_after_ms(0)
-            }
-            AppendError::Refused { .. } | AppendError::Unavailable { .. } => {
-                error!(table.id = %table, %error, "table {table} is given up");
-                unavailable(error)
-            }
-        };
-        let waiting = self.waiting.drain(..).map(|request| request.reply);
-        for reply in reply.into_iter().chain(waiting) {
-            answer(reply, Err(refusal.clone())).await;
+        counter!("tablecast_worker_refused_total").increment(1);
+        if self.refused {
+            debug!(table.id = %table, %error, "table {table} still stands still");
+        } else {
+            error!(table.id = %table, %error, "table {table} stands still");
+        }
+        self.refused = true;
+        if let Some(reply) = reply {
+            answer(reply, Err(unavailable(error))).await;
+        }
+        let bot = self.referee.bots_to_act().first().copied();
+        self.agenda.schedule_bot_again(bot, self.worker.now());
+    }
+
+    /// The table belongs to somebody else, or nobody knows what the log holds.
+    fn lost(&self, error: &AppendError) -> Refusal {
+        let table = self.address.table;
+        if matches!(error, AppendError::Fenced { .. }) {
+            info!(table.id = %table, "table {table} has another owner: this worker was fenced");
+            counter!("tablecast_worker_fenced_total").increment(1);
+            return moved(error.to_string());
+        }
+        error!(table.id = %table, %error, "table {table} is given up");
+        unavailable(error)
+    }
+
+    fn stopping(&self) -> Refusal {
+        moved(format!("the owner of table {} stops", self.address.table))
+    }
+
+    /// Forgets the table. Whoever still waits is told so, after commands have stopped coming here.
+    async fn leave(mut self, refusal: &Refusal) {
+        let mut commands = std::mem::replace(&mut self.commands, stream::empty().boxed());
+        while let Some(Some(request)) = commands.next().now_or_never() {
+            self.waiting.push_back(request);
+        }
+        drop(commands);
+        for request in self.waiting.drain(..) {
+            answer(request.reply, Err(refusal.clone())).await;
         }
     }
 
@@ -291,21 +307,18 @@ impl TableActor {
             self.waiting.push_back(request);
             return;
         }
-        counter!("tablecast_worker_commands_busy_total").increment(1);
-        let refusal = Refusal::new("busy", "too many commands wait at this table");
-        answer(
-            request.reply,
-            Err(refusal.retry_after_ms(BUSY_RETRY_AFTER_MS)),
-        )
-        .await;
+        answer(request.reply, Err(busy())).await;
     }
 
     async fn follow_up(&mut self, duties: &[FollowUp]) {
         for duty in duties {
             match duty {
                 FollowUp::Complete => {
-                    finish::complete(&self.worker, &self.address, &*self.referee, self.last).await;
-                    counter!("tablecast_worker_tables_completed_total").increment(1);
+                    let marker = finish::marker(&self.address, &*self.referee, self.last)
+                        .expect("only the commit that ends a table asks for its marker");
+                    let (worker, address) = (self.worker.clone(), self.address.clone());
+                    self.answer_until(finish::complete(worker, address, marker))
+                        .await;
                 }
             }
         }
@@ -313,18 +326,27 @@ impl TableActor {
 
     /// Answers what still comes for a table that has ended, for a while.
     async fn linger(&mut self) {
-        let until = Instant::now() + self.worker.config.ended_linger;
+        let (stop, linger) = (self.worker.stop.clone(), self.worker.config.ended_linger);
+        let over = async move {
+            tokio::select! {
+                () = tokio::time::sleep(linger) => {}
+                () = stop.cancelled() => {}
+            }
+        };
+        self.answer_until(over).await;
+    }
+
+    /// Answers commands for a table that has ended. Its rules refuse everything, so nothing is drafted here.
+    async fn answer_until(&mut self, over: impl Future<Output = ()>) {
+        let mut over = pin!(over);
         loop {
-            let request = match self.waiting.pop_front() {
-                Some(request) => request,
-                None => tokio::select! {
-                    Some(request) = self.commands.next() => request,
-                    () = tokio::time::sleep_until(until) => return,
-                    () = self.worker.stop.cancelled() => return,
-                },
-            };
-            // The rules of an ended table refuse everything, so nothing is ever drafted here.
-            self.on_command(request).await;
+            tokio::select! {
+                biased;
+                () = &mut over => return,
+                Some(request) = next_request(&mut self.waiting, &mut self.commands) => {
+                    self.on_command(request).await;
+                }
+            }
         }
     }
 
@@ -336,51 +358,33 @@ impl TableActor {
         }
     }
 
-    fn schedule_bot(&mut self) {
+    /// Schedules the first bot that is awaited among these seats.
+    fn schedule_bot(&mut self, among: impl FnMut(&Seat) -> bool) {
         let (shortest, longest) = self.referee.options().bot_delay_ms;
-        self.bot_at = self.referee.bots_to_act().first().map(|seat| {
-            let millis = |millis| Duration::from_millis(u64::from(millis));
-            let delay = self
-                .worker
-                .entropy
-                .between(millis(shortest), millis(longest));
-            (*seat, Instant::now() + delay)
-        });
-    }
-
-    fn next_due(&self) -> Option<Timestamp> {
-        self.referee
-            .next_due()
-            .filter(|due| self.barren != Some(*due))
-    }
-
-    /// When something is due by itself.
-    fn next_wake(&self) -> Option<Instant> {
-        let now = self.worker.clock.now();
-        let due = self
-            .next_due()
-            .map(|due| Instant::now() + Duration::from_millis(due.millis_since(now)));
-        let bot = self.bot_at.map(|(_, at)| at);
-        due.into_iter().chain(bot).min()
+        let millis = |millis| Duration::from_millis(u64::from(millis));
+        let entropy = &self.worker.entropy;
+        let delay = || entropy.between(millis(shortest), millis(longest));
+        let bot = self.referee.bots_to_act().into_iter().find(among);
+        self.agenda.schedule_bot(bot, delay, self.worker.now());
     }
 }
 
-async fn sleep_until(at: Option<Instant>) {
+/// The command that has waited longest, else the next to come; nothing once none can come.
+async fn next_request(
+    waiting: &mut VecDeque<Request>,
+    commands: &mut BoxStream<'static, Request>,
+) -> Option<Request> {
+    match waiting.pop_front() {
+        Some(request) => Some(request),
+        None => commands.next().await,
+    }
+}
+
+async fn until(at: Option<Instant>) {
     match at {
+        // A timer is no finer than a millisecond: what is due is not sent through one.
+        Some(at) if at <= Instant::now() => {}
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
     }
-}
-
-async fn answer(reply: Reply, verdict: Result<TableSeq, Refusal>) {
-    let verdict = match verdict {
-        Ok(seq) => Verdict::Accepted { seq },
-        Err(refusal) => Verdict::Rejected(refusal),
-    };
-    let label = match &verdict {
-        Verdict::Accepted { .. } => "accepted",
-        Verdict::Rejected(_) => "rejected",
-    };
-    counter!("tablecast_worker_commands_total", "verdict" => label).increment(1);
-    reply.send(encode(&verdict)).await;
 }

@@ -1,13 +1,16 @@
 //! Which tables this worker owns, and what every one of them needs.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::gauge;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::WorkerConfig;
+use super::agenda::Now;
 use super::lobby::LobbyLines;
 use crate::bus::Bus;
 use crate::catalog::Catalog;
@@ -27,7 +30,25 @@ pub(super) struct Worker {
     pub(super) lobby: LobbyLines,
     pub(super) actors: TaskTracker,
     pub(super) stop: CancellationToken,
-    owned: Arc<Mutex<HashSet<TableId>>>,
+    places: Arc<Mutex<HashMap<TableId, Hold>>>,
+}
+
+/// What this worker has to do with a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    /// It is being opened or adopted, or finished after its end: no command reaches it here.
+    Taking,
+    /// Its commands come here.
+    Serving,
+}
+
+/// Why there is no place for a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoPlace {
+    /// The worker is at its limit.
+    Full,
+    /// The table has a place already.
+    Held,
 }
 
 impl Worker {
@@ -52,7 +73,7 @@ impl Worker {
             lobby: LobbyLines::default(),
             actors: TaskTracker::new(),
             stop,
-            owned: Arc::default(),
+            places: Arc::default(),
         }
     }
 
@@ -61,37 +82,41 @@ impl Worker {
         self.entropy.turn(self.clock.now())
     }
 
-    pub(super) fn owns(&self, table: TableId) -> bool {
-        self.owned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&table)
+    pub(super) fn now(&self) -> Now {
+        Now {
+            clock: self.clock.now(),
+            timer: Instant::now(),
+        }
+    }
+
+    /// Whether commands for this table come here.
+    pub(super) fn serves(&self, table: TableId) -> bool {
+        self.places().get(&table) == Some(&Hold::Serving)
     }
 
     pub(super) fn tables(&self) -> usize {
-        self.owned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+        self.places().len()
     }
 
-    /// Room for one more table, until the returned place is dropped. Nothing if there is none, or if the
-    /// table has one already.
-    pub(super) fn take_place(&self, table: TableId) -> Option<Place> {
-        let mut owned = self.owned.lock().unwrap_or_else(PoisonError::into_inner);
-        if owned.len() >= self.config.tables_max || !owned.insert(table) {
-            return None;
-        }
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a gauge of at most some thousands"
-        )]
-        gauge!("tablecast_worker_tables").set(owned.len() as f64);
-        drop(owned);
-        Some(Place {
+    /// Room for one more table, until the returned place is dropped.
+    pub(super) fn take_place(&self, table: TableId) -> Result<Place, NoPlace> {
+        let mut places = self.places();
+        let room = places.len() < self.config.tables_max;
+        match places.entry(table) {
+            Entry::Occupied(_) => return Err(NoPlace::Held),
+            Entry::Vacant(_) if !room => return Err(NoPlace::Full),
+            Entry::Vacant(place) => place.insert(Hold::Taking),
+        };
+        show(places.len());
+        drop(places);
+        Ok(Place {
             worker: self.clone(),
             table,
         })
+    }
+
+    fn places(&self) -> MutexGuard<'_, HashMap<TableId, Hold>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -102,18 +127,25 @@ pub(super) struct Place {
     table: TableId,
 }
 
+impl Place {
+    /// From here on, commands reach the table.
+    pub(super) fn serve(&self) {
+        self.worker.places().insert(self.table, Hold::Serving);
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut owned = self
-            .worker
-            .owned
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        owned.remove(&self.table);
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a gauge of at most some thousands"
-        )]
-        gauge!("tablecast_worker_tables").set(owned.len() as f64);
+        let mut places = self.worker.places();
+        places.remove(&self.table);
+        show(places.len());
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a gauge of at most some thousands"
+)]
+fn show(tables: usize) {
+    gauge!("tablecast_worker_tables").set(tables as f64);
 }

@@ -34,12 +34,16 @@ const WARM_UP: usize = 500;
 const PAYLOAD_BYTES: usize = 200;
 
 /// The gateway's options: nothing is throttled, since that would be what is measured.
-const GATEWAY: [&str; 5] = [
-    "--port",
-    "0",
+const GATEWAY: &[&str] = &[
+    "--port=0",
     "--guest-tokens",
-    "--token-secret",
-    "0123456789abcdef0123456789abcdef",
+    "--token-secret=0123456789abcdef0123456789abcdef",
+    "--inbound-rate=1000000",
+    "--inbound-burst=1000000",
+    "--outbound-rate=1000000",
+    "--outbound-burst=1000000",
+    "--outbound-table-rate=1000000",
+    "--outbound-table-burst=1000000",
 ];
 
 /// Options of `tablecast bench commands`.
@@ -107,7 +111,7 @@ impl Roles {
         tasks.spawn(async move {
             Ok(worker::run(config, bus, worker_catalog, time, worker_stop).await?)
         });
-        let config = from_args::<GatewayConfig>(&GATEWAY)?;
+        let config = from_args::<GatewayConfig>(GATEWAY)?;
         let listener = crate::cli::gateway::listen(&config).await?;
         let address = listener.local_addr()?.to_string();
         let bus = connect(&nats_at(url)?, "bench gateway").await?;

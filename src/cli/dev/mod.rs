@@ -25,7 +25,6 @@ use nats_server::NatsServer;
 use super::gateway::listen;
 use super::{Role, print};
 use crate::archiver::{self, ArchiverConfig, Purpose, Reader, StoreConfig};
-use crate::bus::Bus;
 use crate::bus::connect::{NatsConfig, connect};
 use crate::domain::{TableId, TableSeq};
 use crate::gateway::{self, GatewayConfig};
