@@ -2,6 +2,8 @@
 
 #[path = "../support/hidden_number.rs"]
 mod hidden_number;
+#[path = "../support/nats_server.rs"]
+mod nats_server;
 #[path = "../support/socket.rs"]
 mod socket;
 #[path = "../support/tiny_worker.rs"]
@@ -9,6 +11,7 @@ mod tiny_worker;
 
 mod http;
 mod limits;
+mod nats;
 mod owners;
 mod play;
 mod stage;

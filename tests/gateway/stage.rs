@@ -51,6 +51,17 @@ impl Stage {
         let network = Network::new(shards, Clock::System);
         let (bus, _) = network.connect();
         let (of_gateway, faults) = network.connect();
+        Self::on(bus, of_gateway, network, faults, options).await
+    }
+
+    /// With buses of the caller's; `network` and `faults` are then for nothing.
+    pub(crate) async fn on(
+        bus: Bus,
+        of_gateway: Bus,
+        network: std::sync::Arc<Network>,
+        faults: Faults,
+        options: &[&str],
+    ) -> Self {
         let catalog = Catalog::new().with::<HiddenNumber>();
         let (worker, notices) = TinyWorker::start("w1", "hidden-number", &bus, &catalog).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
