@@ -40,7 +40,14 @@ pub struct ArchiverConfig {
     pub tombstone_ttl: Duration,
 
     /// Archive these shards only, as in `0,3,7`. All, unless given.
-    #[arg(long, env = "TABLECAST_ARCHIVER_SHARDS", value_delimiter = ',')]
+    // `--shards` is how many there are, an option of the connection to NATS.
+    #[arg(
+        id = "only_shards",
+        long = "only-shards",
+        value_name = "SHARDS",
+        env = "TABLECAST_ARCHIVER_ONLY_SHARDS",
+        value_delimiter = ','
+    )]
     pub shards: Vec<u16>,
 
     /// The first wait after a failure of the store or the event log. Doubles with each further one.

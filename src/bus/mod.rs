@@ -43,13 +43,15 @@ pub trait EventLog: Debug + Send + Sync {
     /// most once; comes back with [`AppendError::Unavailable`] only when that took too long.
     async fn append(&self, append: Append) -> Result<StreamSeq, AppendError>;
 
-    /// All stored entries of a table at or after `from`, in order. Of an unknown table: none.
+    /// All stored entries of a table at or after `from`, in order. Of an unknown table: none; of a buried
+    /// one: its tombstone, alone.
     ///
     /// May come from a replica that lags: a writer learns of what it missed when its append is refused.
     async fn read(&self, table: TableId, from: StreamSeq) -> Result<Vec<Entry>, ReadError>;
 
     /// Follows a table. Entries stored after this returns arrive in order, each at most once: a gap shows
-    /// as an [`Entry::previous`] that is not the last entry's position, and is read from the log.
+    /// as an [`Entry::previous`] that is not the last entry's position, and is read from the log. Outlives
+    /// a lost connection, as a gap.
     async fn follow(&self, table: TableId) -> Result<BoxStream<'static, Entry>, ReadError>;
 
     /// Writes a table's completion marker. A second one changes nothing and is no error.
@@ -66,7 +68,10 @@ pub trait EventLog: Debug + Send + Sync {
     ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError>;
 
     /// Replaces all entries of a table by one tombstone that expires after `ttl`, if nothing was appended
-    /// after `after`.
+    /// after `after`; then takes its completion marker away. Doing it again changes nothing.
+    ///
+    /// While the tombstone is there, the table can be neither begun anew nor completed again. Works on a
+    /// full log, too.
     async fn bury(
         &self,
         address: &Address,
@@ -75,7 +80,7 @@ pub trait EventLog: Debug + Send + Sync {
         ttl: Duration,
     ) -> Result<StreamSeq, AppendError>;
 
-    /// Keeps a copy of an entry that cannot be read, once, for the operator.
+    /// Keeps a copy of an entry that cannot be read, once, for the operator. The entry stays.
     async fn set_aside(&self, shard: u16, entry: &Entry, reason: &str) -> Result<(), AppendError>;
 
     /// When a shard's stream was created: tells two streams of one name apart.
@@ -108,7 +113,8 @@ pub struct Entry {
     pub address: Address,
     /// Its position.
     pub seq: StreamSeq,
-    /// The position of the entry before it on the same subject; [`StreamSeq::ZERO`] if none.
+    /// The position of the entry before it on the same subject; [`StreamSeq::ZERO`] if none, or if it is the
+    /// first of a [`EventLog::read`], which does not look further back.
     pub previous: StreamSeq,
     /// The append's id, if it came with one.
     pub id: Option<String>,
@@ -184,8 +190,9 @@ pub trait Mail: Debug + Send + Sync {
         timeout: Duration,
     ) -> Result<Bytes, RequestError>;
 
-    /// Serves a subject, shared with everyone of the same group. Served from when this returns until the
-    /// stream is dropped.
+    /// Serves a subject, shared with everyone of the same group: a subject has one group. Served from when
+    /// this returns until the stream is dropped; for askers at other servers of a cluster, from a moment
+    /// later: until then they find no responders.
     async fn serve(
         &self,
         subject: String,
@@ -254,7 +261,7 @@ pub enum RequestError {
     /// No answer in time: the request may have been obeyed.
     #[error("no answer in time")]
     Timeout,
-    /// The connection is down.
+    /// The connection is down: the request was not sent.
     #[error("the bus is not reachable")]
     Unreachable,
 }
@@ -276,10 +283,11 @@ pub trait Lobby: Debug + Send + Sync {
     /// Takes a table off the list.
     async fn remove(&self, table: TableId) -> Result<(), MailError>;
 
-    /// The list as it is.
+    /// The list as it is, in no particular order.
     async fn list(&self) -> Result<Vec<LobbyEntry>, MailError>;
 
-    /// The list as it is, line by line, then its changes.
+    /// The list as it is, line by line, then its changes. Ends when it cannot go on without a gap: watch
+    /// again.
     async fn watch(&self) -> Result<BoxStream<'static, LobbyChange>, MailError>;
 }
 

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
+use super::action::Ask;
 use super::hub::{Hub, Known};
 use super::metrics;
-use super::session::Ask;
 use crate::bus::{Bus, RequestError};
 use crate::catalog::Catalog;
 use crate::domain::{CommandId, Identity, Kind, Seat, Seating, TableId, TableOptions, TableSeq};
@@ -170,6 +170,8 @@ impl Dispatcher {
         let mut kind: Option<Kind> = None;
         loop {
             match self.request(subject::cmd(table), payload.clone()).await {
+                // The new owner, or the next one to be, gets the same bytes.
+                Ok(Some(Verdict::Rejected(refusal))) if refusal.code == request::MOVED => {}
                 Ok(Some(verdict)) => return verdict,
                 Ok(None) | Err(RequestError::Timeout | RequestError::Unreachable) => {}
                 Err(RequestError::NoResponders) => {

@@ -61,6 +61,9 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), GatewayError> {
     config.validate()?;
+    let address = listener.local_addr();
+    let address = address.map_err(|source| GatewayError::Accept { source })?;
+    info!(%address, ?config, "the gateway serves on {address}");
     let tasks = Tasks::default();
     let readiness = Readiness::new();
     let served = served(&config, &bus, &catalog, clock, &tasks, &shutdown);
@@ -72,6 +75,7 @@ pub async fn run(
     shared_tasks.spawn(owners::run(owners, hub, bus, tasks.stop.clone()));
     let shared = Shared {
         guest_ttl: config.guest_tokens.then_some(config.guest_token_ttl),
+        catalog,
         served,
         connections: tasks.connections.clone(),
     };
@@ -84,7 +88,6 @@ pub async fn run(
     });
     let stopping = shutdown.clone().cancelled_owned();
     let serve = axum::serve(listener, router).with_graceful_shutdown(stopping);
-    info!("the gateway serves");
     let ended = tokio::select! {
         ended = serve.into_future() => ended.map_err(|source| GatewayError::Accept { source }),
         Some(Err(source)) = shared_tasks.join_next() => Err(GatewayError::SharedTask { source }),

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, future};
 use tablecast::bus::{
-    Append, AppendError, Bus, Entry, LobbyChange, ReadError, Request, RequestError, Stored,
+    AppendError, Bus, Entry, LobbyChange, ReadError, Request, RequestError, Stored,
 };
-use tablecast::domain::{Kind, StreamSeq, TableId, Timestamp};
+use tablecast::domain::{StreamSeq, TableId, Timestamp};
 use tablecast::protocol::frame::{LobbyEntry, LobbySeat, LobbyStatus};
 use tablecast::protocol::subject::{self, Address};
 use tokio::time::{sleep, timeout};

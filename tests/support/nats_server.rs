@@ -1,5 +1,4 @@
 //! A `nats-server` of a test's own: a free port, a store that vanishes with it.
-#![expect(clippy::allow_attributes, reason = "see the next line")]
 #![allow(dead_code, reason = "not every test binary needs all of it")]
 
 use std::path::{Path, PathBuf};

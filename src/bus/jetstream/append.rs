@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use super::super::connect::REQUEST_TIMEOUT;
 use super::super::mail::connected;
-use super::super::{Append, AppendError, Entry};
+use super::super::{Append, AppendError, Entry, Stored};
 use super::{JetStream, entry};
 use crate::domain::{StreamSeq, TableId};
 use crate::protocol::envelope::{CONTENT_TYPE, TYPE_ARCHIVED, TYPE_DONE, header as tc};
@@ -50,11 +50,39 @@ enum Answer {
         /// The server compared with a message that is not stored yet.
         with_one_in_flight: bool,
     },
-    /// The same message will never be stored.
-    Refused(String),
+    /// The same message will not be stored.
+    Refused(Refusal),
     /// Stored or not, now or in a moment.
     Unknown(String),
 }
+
+/// A definite no.
+#[derive(Debug)]
+struct Refusal {
+    /// The server's number for it; 0 if the client refused.
+    err_code: u64,
+    reason: String,
+}
+
+/// Why a message is not stored, or not known to be.
+enum Failed {
+    Fenced,
+    Refused(Refusal),
+    Unavailable,
+}
+
+impl Failed {
+    fn at(self, table: TableId) -> AppendError {
+        match self {
+            Self::Fenced => AppendError::Fenced { table },
+            Self::Refused(Refusal { reason, .. }) => AppendError::Refused { table, reason },
+            Self::Unavailable => AppendError::Unavailable { table },
+        }
+    }
+}
+
+/// The stream has no room, or the subject none.
+const FULL: u64 = 10077;
 
 /// The server's answer to a publish.
 #[derive(Deserialize)]
@@ -80,7 +108,10 @@ fn classify(answer: Result<Message, RequestError>) -> Answer {
         Err(error) => {
             return match error.kind() {
                 RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => {
-                    Answer::Refused(error.to_string())
+                    Answer::Refused(Refusal {
+                        err_code: 0,
+                        reason: error.to_string(),
+                    })
                 }
                 // No responders is what an election looks like.
                 RequestErrorKind::TimedOut
@@ -99,6 +130,12 @@ fn classify(answer: Result<Message, RequestError>) -> Answer {
 }
 
 fn classify_error(error: ApiError) -> Answer {
+    let refused = |error: ApiError| {
+        Answer::Refused(Refusal {
+            err_code: error.err_code,
+            reason: error.description,
+        })
+    };
     match error.err_code {
         // "Wrong last sequence", and a message id twice in one batch.
         10071 | 10201 => Answer::Conflict {
@@ -108,9 +145,9 @@ fn classify_error(error: ApiError) -> Answer {
             with_one_in_flight: true,
         },
         // Too large; no room: for the stream, for the subject, for the account, on the server.
-        10054 | 10077 | 10023 | 10028 | 10047 => Answer::Refused(error.description),
+        10054 | FULL | 10023 | 10028 | 10047 => refused(error),
         _ if error.code == 429 || error.code >= 500 => Answer::Unknown(error.description),
-        _ => Answer::Refused(error.description),
+        _ => refused(error),
     }
 }
 
@@ -135,7 +172,7 @@ impl JetStream {
             })
             .await;
         metrics::histogram!("tablecast_bus_append_seconds").record(started.elapsed());
-        stored
+        stored.map_err(|failed| failed.at(publication.table))
     }
 
     pub(super) async fn append_marker(
@@ -156,8 +193,8 @@ impl JetStream {
             .await;
         match stored {
             // Whoever wrote it: the table has one.
-            Ok(_) | Err(AppendError::Fenced { .. }) => Ok(()),
-            Err(error) => Err(error),
+            Ok(_) | Err(Failed::Fenced) => Ok(()),
+            Err(failed) => Err(failed.at(address.table)),
         }
     }
 
@@ -187,12 +224,12 @@ impl JetStream {
             payload: tombstone,
         };
         let mut stored = self.publish(&publication, roll_up).await;
-        if matches!(stored, Err(AppendError::Refused { .. })) {
+        if matches!(stored, Err(Failed::Refused(Refusal { err_code: FULL, .. }))) {
             // A full stream refuses the very message that would make room in it.
             self.forget_before(&publication, after).await?;
             stored = self.publish(&publication, roll_up).await;
         }
-        let stored = stored?;
+        let stored = stored.map_err(|failed| failed.at(address.table))?;
         let marker = Publication {
             subject: address.done().into(),
             id: &format!("{}:done-archived", address.table),
@@ -200,7 +237,8 @@ impl JetStream {
             payload: Bytes::new(),
             ..publication
         };
-        self.publish(&marker, roll_up).await?;
+        let marked = self.publish(&marker, roll_up).await;
+        marked.map_err(|failed| failed.at(address.table))?;
         Ok(stored)
     }
 
@@ -211,13 +249,14 @@ impl JetStream {
         archived: StreamSeq,
     ) -> Result<(), AppendError> {
         let stream = self.context.get_stream_no_info(publication.stream).await;
-        let stream = stream.map_err(|_invalid_name| publication.unavailable())?;
+        let unavailable = || Failed::Unavailable.at(publication.table);
+        let stream = stream.map_err(|_invalid_name| unavailable())?;
         stream
             .purge()
             .filter(publication.subject.as_str())
             .sequence(archived.get())
             .await
-            .map_err(|_unknown| publication.unavailable())?;
+            .map_err(|_unknown| unavailable())?;
         Ok(())
     }
 
@@ -238,12 +277,18 @@ impl JetStream {
         };
         // A header is one line.
         let reason = reason.replace(char::is_control, " ");
-        self.publish(&publication, |headers| {
-            headers.insert(ORIGIN_SUBJECT, entry.address.evt());
-            headers.insert(ORIGIN_SEQ, HeaderValue::from(entry.seq.get()));
-            headers.insert(REASON, reason.as_str());
-        })
-        .await?;
+        let origin_subject = match entry.what {
+            Stored::Commit | Stored::Tombstone => entry.address.evt(),
+            Stored::Marker => entry.address.done(),
+        };
+        let kept = self
+            .publish(&publication, |headers| {
+                headers.insert(ORIGIN_SUBJECT, origin_subject.as_str());
+                headers.insert(ORIGIN_SEQ, HeaderValue::from(entry.seq.get()));
+                headers.insert(REASON, reason.as_str());
+            })
+            .await;
+        kept.map_err(|failed| failed.at(publication.table))?;
         Ok(())
     }
 
@@ -252,7 +297,7 @@ impl JetStream {
         &self,
         publication: &Publication<'_>,
         headers: impl Fn(&mut HeaderMap),
-    ) -> Result<StreamSeq, AppendError> {
+    ) -> Result<StreamSeq, Failed> {
         let deadline = Instant::now() + self.append_patience;
         let mut pause = RETRY_PAUSE.0;
         loop {
@@ -268,16 +313,9 @@ impl JetStream {
                 Answer::Stored(seq) => return Ok(seq),
                 Answer::Conflict { .. } => {
                     metrics::counter!("tablecast_bus_fenced_total").increment(1);
-                    return Err(AppendError::Fenced {
-                        table: publication.table,
-                    });
+                    return Err(Failed::Fenced);
                 }
-                Answer::Refused(reason) => {
-                    return Err(AppendError::Refused {
-                        table: publication.table,
-                        reason,
-                    });
-                }
+                Answer::Refused(refusal) => return Err(Failed::Refused(refusal)),
                 Answer::Unknown(reason) => reason,
             };
             metrics::counter!("tablecast_bus_append_retries_total").increment(1);
@@ -286,7 +324,7 @@ impl JetStream {
             pause = (pause * 2).min(RETRY_PAUSE.1);
             if !connected(&self.client, deadline).await || Instant::now() >= deadline {
                 warn!(table.id = %publication.table, reason, "a message is not acknowledged");
-                return Err(publication.unavailable());
+                return Err(Failed::Unavailable);
             }
         }
     }
@@ -346,10 +384,6 @@ impl Publication<'_> {
             .payload(self.payload.clone())
             .timeout(None)
     }
-
-    fn unavailable(&self) -> AppendError {
-        AppendError::Unavailable { table: self.table }
-    }
 }
 
 #[cfg(test)]
@@ -382,10 +416,11 @@ mod tests {
     fn both_codes_of_a_lost_race_are_conflicts() {
         let stored = r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 12"},"stream":"EVENTS_0","seq":0}"#;
         let in_flight = r#"{"error":{"code":400,"err_code":10164,"description":"wrong last sequence"},"stream":"EVENTS_0","seq":0}"#;
-        let conflict = |with_one_in_flight| Answer::Conflict { with_one_in_flight };
-        for (ack, expected) in [(stored, conflict(false)), (in_flight, conflict(true))] {
-            let same = std::mem::discriminant(&answered(ack)) == std::mem::discriminant(&expected);
-            assert!(same, "{ack}");
+        for (ack, expected) in [(stored, false), (in_flight, true)] {
+            let Answer::Conflict { with_one_in_flight } = answered(ack) else {
+                panic!("{ack} is a conflict");
+            };
+            assert_eq!(with_one_in_flight, expected, "{ack}");
         }
     }
 
@@ -393,9 +428,7 @@ mod tests {
     fn what_will_never_fit_is_refused_and_what_may_pass_is_unknown() {
         let full =
             r#"{"error":{"code":503,"err_code":10077,"description":"maximum bytes exceeded"}}"#;
-        assert!(
-            matches!(answered(full), Answer::Refused(reason) if reason == "maximum bytes exceeded")
-        );
+        assert!(matches!(answered(full), Answer::Refused(refusal) if refusal.err_code == FULL));
         let too_large = r#"{"error":{"code":400,"err_code":10054,"description":"message size exceeds maximum allowed"}}"#;
         assert!(matches!(answered(too_large), Answer::Refused(_)));
         let no_leader = r#"{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}"#;

@@ -18,7 +18,7 @@ use crate::protocol::envelope::{TYPE_ARCHIVED, header as tc};
 use crate::protocol::subject::{self, Address};
 
 /// The server says this often that it has nothing; two silences end the reading.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// One request for markers waits at the server for at most this long.
 const PULL_EXPIRES: Duration = Duration::from_secs(30);

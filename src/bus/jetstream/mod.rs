@@ -18,8 +18,9 @@ use super::{Append, AppendError, Entry, EventLog, ReadError};
 use crate::domain::{StreamSeq, TableId, Timestamp};
 use crate::protocol::subject::{self, Address};
 
-/// How long an append whose result is unknown is tried again: longer than an election takes.
-const APPEND_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an append whose result is unknown is tried again. The crash of a stream's leader, of three, has
+/// cost appends up to 8.3 s.
+const APPEND_PATIENCE: Duration = Duration::from_secs(15);
 
 /// The event log on one connection.
 #[derive(Debug)]

@@ -1,195 +1,22 @@
-//! The event log in memory: fenced appends, copies for followers, markers, tombstones that expire.
+//! The event log in memory, as one process sees it.
 
-use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU16;
-use std::sync::MutexGuard;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::{Append, AppendError, Entry, EventLog, ReadError, Stored};
-use super::{Connection, Faults, SUBSCRIPTION_CAPACITY, arrivals};
+use super::streams::{On, Publication};
+use super::{Connection, arrivals};
 use crate::domain::{StreamSeq, TableId, Timestamp};
-use crate::protocol::subject::{self, Address};
-use crate::runtime::clock::Clock;
-
-/// The largest payload that is stored, as in `nats/streams/events.json`.
-const PAYLOAD_MAX: usize = 256 * 1024;
+use crate::protocol::subject::Address;
 
 /// As on NATS: how long an unknown result is looked into, and the time from one try to the next.
-const APPEND_PATIENCE: Duration = Duration::from_secs(10);
+const APPEND_PATIENCE: Duration = Duration::from_secs(15);
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
-
-/// All streams.
-#[derive(Debug)]
-pub(super) struct Streams {
-    clock: Clock,
-    created_at: Timestamp,
-    shards: Vec<Shard>,
-    /// Copies of what cannot be read, by stream and position, with the reason.
-    dead: BTreeMap<(u16, StreamSeq), (Entry, String)>,
-}
-
-#[derive(Debug, Default)]
-struct Shard {
-    last: StreamSeq,
-    subjects: HashMap<(On, TableId), Vec<Message>>,
-    /// All markers, in order.
-    markers: BTreeMap<StreamSeq, Entry>,
-    followers: HashMap<TableId, Vec<Follower>>,
-}
-
-/// The two subjects of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum On {
-    Evt,
-    Done,
-}
-
-#[derive(Clone, Debug)]
-struct Message {
-    entry: Entry,
-    expires_at: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Follower {
-    copies: mpsc::Sender<(Instant, Entry)>,
-    faults: Faults,
-}
-
-/// One message to be stored.
-#[derive(Clone, Debug)]
-struct Publication {
-    address: Address,
-    on: On,
-    what: Stored,
-    id: String,
-    after: Option<StreamSeq>,
-    /// Replaces all on its subject, and expires after this.
-    roll_up: Option<Duration>,
-    payload: Bytes,
-}
-
-impl Streams {
-    pub(super) fn new(shards: NonZeroU16, clock: Clock) -> Self {
-        Self {
-            clock,
-            created_at: clock.now(),
-            shards: (0..shards.get()).map(|_| Shard::default()).collect(),
-            dead: BTreeMap::new(),
-        }
-    }
-
-    pub(super) fn dead_letters(&self) -> Vec<(Entry, String)> {
-        self.dead.values().cloned().collect()
-    }
-
-    fn shard(&mut self, shard: u16) -> Result<&mut Shard, ReadError> {
-        let found = self.shards.get_mut(usize::from(shard));
-        found.ok_or_else(|| ReadError::NoStream {
-            stream: subject::events_stream(shard),
-        })
-    }
-
-    fn store(&mut self, publication: &Publication) -> Result<StreamSeq, AppendError> {
-        let table = publication.address.table;
-        let refused = |reason: &str| AppendError::Refused {
-            table,
-            reason: reason.to_owned(),
-        };
-        if publication.payload.len() > PAYLOAD_MAX {
-            return Err(refused("message size exceeds maximum allowed"));
-        }
-        let stored_at = self.clock.now();
-        self.shard(publication.address.shard)
-            .map_err(|error| refused(&error.to_string()))?
-            .store(publication, stored_at)
-    }
-}
-
-impl Shard {
-    /// What stands on a subject at this moment.
-    fn on(&mut self, on: On, table: TableId) -> &mut Vec<Message> {
-        let messages = self.subjects.entry((on, table)).or_default();
-        let now = Instant::now();
-        messages.retain(|message| message.expires_at.is_none_or(|at| at > now));
-        messages
-    }
-
-    fn store(
-        &mut self,
-        publication: &Publication,
-        stored_at: Timestamp,
-    ) -> Result<StreamSeq, AppendError> {
-        let table = publication.address.table;
-        let seq = self.last.next();
-        let messages = self.on(publication.on, table);
-        let last = messages
-            .last()
-            .map_or(StreamSeq::ZERO, |last| last.entry.seq);
-        if let Some(after) = publication.after
-            && after != last
-        {
-            // Our own message may be what is in the way.
-            let next = messages.iter().find(|message| message.entry.seq > after);
-            return match next {
-                Some(next) if next.entry.id.as_ref() == Some(&publication.id) => Ok(next.entry.seq),
-                _ => Err(AppendError::Fenced { table }),
-            };
-        }
-        let entry = Entry {
-            address: publication.address.clone(),
-            seq,
-            previous: last,
-            id: Some(publication.id.clone()),
-            what: publication.what,
-            stored_at,
-            payload: publication.payload.clone(),
-        };
-        let replaced: Vec<StreamSeq> = match publication.roll_up {
-            Some(_) => messages
-                .drain(..)
-                .map(|message| message.entry.seq)
-                .collect(),
-            None => Vec::new(),
-        };
-        messages.push(Message {
-            entry: entry.clone(),
-            expires_at: publication.roll_up.map(|ttl| Instant::now() + ttl),
-        });
-        self.last = seq;
-        match publication.on {
-            On::Evt => self.copy_to_followers(&entry),
-            On::Done => {
-                for seq in replaced {
-                    self.markers.remove(&seq);
-                }
-                if publication.what == Stored::Marker {
-                    self.markers.insert(seq, entry);
-                }
-            }
-        }
-        Ok(seq)
-    }
-
-    fn copy_to_followers(&mut self, entry: &Entry) {
-        let Some(followers) = self.followers.get_mut(&entry.address.table) else {
-            return;
-        };
-        followers.retain(|follower| !follower.copies.is_closed());
-        for follower in followers {
-            if let Some(arrival) = follower.faults.live_arrival() {
-                // A full one misses it, and sees the gap.
-                follower.copies.try_send((arrival, entry.clone())).ok();
-            }
-        }
-    }
-}
 
 /// The event log, as one process sees it.
 #[derive(Debug)]
@@ -200,11 +27,6 @@ pub(super) struct MemoryLog {
 impl MemoryLog {
     pub(super) fn new(connection: Connection) -> Self {
         Self { connection }
-    }
-
-    fn streams(&self) -> MutexGuard<'_, Streams> {
-        let streams = self.connection.network.log.lock();
-        streams.expect("nothing panics with the streams")
     }
 
     /// Tries until the result is known, as on NATS.
@@ -221,7 +43,7 @@ impl MemoryLog {
                         reason: "maximum bytes exceeded".to_owned(),
                     });
                 }
-                let stored = self.streams().store(&publication);
+                let stored = self.connection.streams().store(&publication);
                 self.connection.network.changed.send_replace(());
                 if !faults.loses_ack() {
                     return stored;
@@ -270,31 +92,16 @@ impl EventLog for MemoryLog {
 
     async fn read(&self, table: TableId, from: StreamSeq) -> Result<Vec<Entry>, ReadError> {
         self.reach().await?;
-        let mut streams = self.streams();
-        let messages = streams
-            .shard(table.shard(self.shards()))?
-            .on(On::Evt, table);
-        let mut previous = StreamSeq::ZERO;
-        Ok(messages
-            .iter()
-            .filter(|message| message.entry.seq >= from)
-            .map(|message| {
-                let mut entry = message.entry.clone();
-                entry.previous = std::mem::replace(&mut previous, entry.seq);
-                entry
-            })
-            .collect())
+        let mut streams = self.connection.streams();
+        let shard = streams.shard(table.shard(self.shards()))?;
+        Ok(shard.entries(table, from))
     }
 
     async fn follow(&self, table: TableId) -> Result<BoxStream<'static, Entry>, ReadError> {
         self.reach().await?;
-        let (copies, received) = mpsc::channel(SUBSCRIPTION_CAPACITY);
-        let mut streams = self.streams();
+        let mut streams = self.connection.streams();
         let shard = streams.shard(table.shard(self.shards()))?;
-        shard.followers.entry(table).or_default().push(Follower {
-            copies,
-            faults: self.connection.faults.clone(),
-        });
+        let received = shard.follow(table, self.connection.faults.clone());
         let entries = arrivals(received).then(|(arrival, entry)| async move {
             sleep_until(arrival).await;
             entry
@@ -326,7 +133,7 @@ impl EventLog for MemoryLog {
         from: StreamSeq,
     ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
         self.reach().await?;
-        self.streams().shard(shard)?;
+        self.connection.streams().shard(shard)?;
         Ok(markers(self.connection.clone(), shard, from))
     }
 
@@ -365,15 +172,13 @@ impl EventLog for MemoryLog {
                 table: entry.address.table,
             });
         }
-        let mut streams = self.streams();
-        let copy = streams.dead.entry((shard, entry.seq));
-        copy.or_insert_with(|| (entry.clone(), reason.to_owned()));
+        self.connection.streams().set_aside(shard, entry, reason);
         Ok(())
     }
 
     async fn created_at(&self, shard: u16) -> Result<Timestamp, ReadError> {
         self.reach().await?;
-        let mut streams = self.streams();
+        let mut streams = self.connection.streams();
         streams.shard(shard)?;
         Ok(streams.created_at)
     }
@@ -393,22 +198,12 @@ fn markers(
             if connection.faults.is_outage() {
                 return Some((Err(outage()), None));
             }
-            let found = {
-                let mut streams = connection
-                    .network
-                    .log
-                    .lock()
-                    .expect("nothing panics with the streams");
-                let shard = streams
-                    .shard(shard)
-                    .expect("checked when the reading began");
-                shard
-                    .markers
-                    .range(next..)
-                    .next()
-                    .map(|(_, entry)| entry.clone())
+            let marker = {
+                let mut streams = connection.streams();
+                let shard = streams.shard(shard).ok()?;
+                shard.marker(next)
             };
-            if let Some(entry) = found {
+            if let Some(entry) = marker {
                 let next = entry.seq.next();
                 return Some((Ok(entry), Some((connection, changed, next))));
             }

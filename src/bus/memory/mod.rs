@@ -3,6 +3,7 @@
 mod lobby;
 mod log;
 mod mail;
+mod streams;
 
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -22,7 +23,7 @@ const SUBSCRIPTION_CAPACITY: usize = 1024;
 #[derive(Debug)]
 pub struct Network {
     shards: NonZeroU16,
-    log: Mutex<log::Streams>,
+    log: Mutex<streams::Streams>,
     mail: Mutex<mail::Subscriptions>,
     lobby: Mutex<lobby::Lines>,
     /// Something happened that readers of markers wait for.
@@ -34,6 +35,13 @@ pub struct Network {
 struct Connection {
     network: Arc<Network>,
     faults: Faults,
+}
+
+impl Connection {
+    fn streams(&self) -> MutexGuard<'_, streams::Streams> {
+        let streams = self.network.log.lock();
+        streams.expect("nothing panics with the streams")
+    }
 }
 
 /// What goes wrong on one connection. Nothing, at first.
@@ -63,7 +71,7 @@ impl Network {
     pub fn new(shards: NonZeroU16, clock: Clock) -> Arc<Self> {
         Arc::new(Self {
             shards,
-            log: Mutex::new(log::Streams::new(shards, clock)),
+            log: Mutex::new(streams::Streams::new(shards, clock)),
             mail: Mutex::default(),
             lobby: Mutex::default(),
             changed: watch::Sender::new(()),
