@@ -1,5 +1,9 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 
+#[cfg(test)]
+// Test support names the crate as the tests outside of it do.
+extern crate self as tablecast;
+
 pub mod archiver;
 pub mod bus;
 pub mod catalog;

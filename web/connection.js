@@ -138,13 +138,20 @@ export class Connection {
       this.#identity.forget();
     } else if (code >= 4500 && code <= 4999) {
       this.#setState({ name: "closed", reason: reason || `code ${code}` });
-      for (const [id, { reject }] of this.#pending) {
-        this.#pending.delete(id);
-        reject(new Rejected({ code: "closed", message: "the server ended the connection" }));
-      }
+      this.#giveUp(() => true, "the server ended the connection");
       return;
     }
+    // Asked again, an opening would make a second table; a command is safe by its id.
+    this.#giveUp(({ frame }) => frame.type === "open", "the connection was lost before the table was there");
     this.#retry();
+  }
+
+  #giveUp(isLost, message) {
+    for (const [id, entry] of this.#pending) {
+      if (!isLost(entry)) continue;
+      this.#pending.delete(id);
+      entry.reject(new Rejected({ code: "connection_lost", message }));
+    }
   }
 
   /** Full jitter, so that a thousand browsers do not come back in the same moment. */

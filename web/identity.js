@@ -32,13 +32,14 @@ export class Identity {
     localStorage.removeItem(STORE);
   }
 
-  /** Becomes a guest of this name. The former token goes along, so that a server may keep the player. */
+  /** Becomes a guest of this name: another player to the server, so seats are left behind. */
   async rename(name) {
     const wanted = name.trim() || `${pick(FIRST)} ${pick(SECOND)}`;
-    const headers = { "content-type": "application/json" };
-    if (this.#guest) headers.authorization = `Bearer ${this.#guest.token}`;
-    const body = JSON.stringify({ name: wanted });
-    const response = await fetch("/v1/guest", { method: "POST", headers, body });
+    const response = await fetch("/v1/guest", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ name: wanted }),
+    });
     if (!response.ok) throw new Error(await reason(response));
     this.#guest = await response.json();
     localStorage.setItem(STORE, JSON.stringify(this.#guest));
@@ -62,7 +63,7 @@ async function reason(response) {
   const text = await response.text();
   try {
     const body = JSON.parse(text);
-    return body.message ?? body.error?.message ?? text;
+    return body.message ?? text;
   } catch {
     return text || `the server answered ${response.status}`;
   }

@@ -71,16 +71,21 @@ export function lobbyScreen(root, app) {
   function nameForm() {
     if (!isNaming) {
       return h("p.name", { key: "name" }, "You play as ", h("strong", null, app.identity.name || "…"), " ",
-        h("button.link", { data: { testid: "rename" }, onclick: () => { isNaming = true; draw(); } }, "Change name"));
+        !myGame() && h("button.link", { data: { testid: "rename" }, onclick: () => { isNaming = true; draw(); } }, "Change name"));
     }
     return h("form.name", { key: "name-form", onsubmit: rename },
       h("label.field", null, "Your name ",
-        h("input", { name: "name", value: app.identity.name, maxlength: 32, required: true, autocomplete: "nickname", data: { testid: "name-input" } })),
+        h("input", { name: "name", value: app.identity.name, maxlength: 24, required: true, autocomplete: "nickname", data: { testid: "name-input" } })),
       h("button", { type: "submit", disabled: isBusy }, "Save"));
   }
 
+  /** The running table at which this player sits; under another name the seat would be lost. */
+  function myGame() {
+    return tables?.find(({ table, status }) => table === app.myTable && status === "running");
+  }
+
   function returnCard() {
-    const mine = app.myTable && tables?.find(({ table, status }) => table === app.myTable && status === "running");
+    const mine = myGame();
     return mine && h("p.notice", { key: "return" }, "Your game is going on. ", h("a.button.primary", { href: `/t/${mine.table}` }, "Back to your seat"));
   }
 

@@ -112,7 +112,7 @@ export function tableScreen(root, app, table) {
       view.status !== "waiting" && renderer.status?.(view),
       h("span.top-space"),
       gone && h("span.notice", { role: "status" }, gone),
-      me && isRunning && me.bot_plays && h("button.primary", { data: { testid: "return" }, onclick: () => changeSeat({ type: "table.sit", seat: view.you }) }, "A bot plays for you: take your seat back"),
+      me && isRunning && me.bot_plays && h("button.primary", { data: { testid: "return" }, onclick: () => changeSeat({ type: "table.sit", seat: view.you }) }, "Take your seat back"),
       view.you === null && h("span.badge", { data: { testid: "spectator" } }, "watching"),
       h("button.quiet", { data: { testid: "share" }, onclick: share }, copied ? "Copied" : "Share"),
       me && view.status !== "ended" && !me.bot_plays && h("button.quiet", { data: { testid: "leave" }, onclick: leave }, "Leave"));
@@ -144,7 +144,7 @@ export function tableScreen(root, app, table) {
       holder === "bot" && h("span.badge", null, "bot"),
       holder === "human" && !present && h("span.badge.warn", null, "away"),
       h("span.top-space"),
-      mayChange && holder !== "bot" && h("button.quiet", { data: { testid: `add-bot-${seat}` }, onclick: () => send({ type: "table.add_bot", seat }) }, "Seat a bot"),
+      mayChange && holder === "open" && h("button.quiet", { data: { testid: `add-bot-${seat}` }, onclick: () => send({ type: "table.add_bot", seat }) }, "Seat a bot"),
       mayChange && holder !== "open" && h("button.quiet", { data: { testid: `remove-${seat}` }, onclick: () => send({ type: "table.remove_player", seat }) }, "Remove"));
   }
 }

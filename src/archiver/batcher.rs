@@ -175,3 +175,65 @@ impl Batcher {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY_MS: u64 = 86_400_000;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn batcher(tables: usize, date: Option<Date>) -> Batcher {
+        let limits = Limits {
+            tables: NonZeroUsize::new(tables).expect("at least one"),
+            bytes: 1_000,
+            age: Duration::from_secs(60),
+        };
+        let next = StreamSeq::new(5);
+        Batcher::new(limits, Position { next, date })
+    }
+
+    #[test]
+    fn an_empty_batch_is_never_due_and_a_batch_is_due_after_its_first_marker() {
+        let mut batch = batcher(10, None);
+        assert_eq!(batch.due(), None);
+        batch.add_dead_letter(at(1_000), StreamSeq::new(9), at(400));
+        batch.add_dead_letter(at(2_000), StreamSeq::new(12), at(500));
+        assert_eq!(batch.due(), Some(at(61_000)));
+        assert_eq!(batch.oldest(), Some(at(400)));
+        assert_eq!(batch.cursor(), StreamSeq::new(13));
+        let batch = batch.finish().expect("two markers");
+        assert_eq!(
+            (batch.first, batch.last),
+            (StreamSeq::new(5), StreamSeq::new(12))
+        );
+    }
+
+    #[test]
+    fn a_batch_has_one_date_and_dates_never_go_backwards() {
+        let mut batch = batcher(10, None);
+        assert!(batch.admits(at(DAY_MS + 5)));
+        batch.add_dead_letter(at(0), StreamSeq::new(5), at(DAY_MS + 5));
+        assert!(batch.admits(at(2 * DAY_MS - 1)));
+        assert!(!batch.admits(at(2 * DAY_MS)));
+        // A server whose clock is behind has become the leader.
+        assert!(batch.admits(at(DAY_MS - 1)));
+
+        let yesterday = Date::of(at(DAY_MS));
+        let mut behind = batcher(10, Some(yesterday));
+        behind.add_dead_letter(at(0), StreamSeq::new(5), at(5));
+        assert_eq!(behind.finish().map(|batch| batch.date), Some(yesterday));
+    }
+
+    #[test]
+    fn a_batch_is_full_by_count() {
+        let mut batch = batcher(2, None);
+        batch.add_dead_letter(at(0), StreamSeq::new(5), at(0));
+        assert!(!batch.is_full());
+        batch.add_dead_letter(at(0), StreamSeq::new(6), at(0));
+        assert!(batch.is_full());
+    }
+}

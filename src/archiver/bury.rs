@@ -15,14 +15,6 @@ use crate::protocol::subject::Address;
 const TRIES: u32 = 6;
 const WAIT: Duration = Duration::from_millis(250);
 
-/// What became of the commits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Buried {
-    Now,
-    /// Whoever archived it has done it, or the tombstone has expired already.
-    Before,
-}
-
 /// What every tombstone of an object has in common.
 #[derive(Debug)]
 pub(super) struct Burial<'a> {
@@ -34,7 +26,7 @@ pub(super) struct Burial<'a> {
 
 impl Burial<'_> {
     /// Buries one table that is listed in an object seen in the store. Harmless when repeated.
-    pub(super) async fn bury(&self, table: &FooterTable) -> Result<Buried, Fault> {
+    pub(super) async fn bury(&self, table: &FooterTable) -> Result<(), Fault> {
         let address = Address {
             shard: self.key.shard,
             kind: table.kind.clone(),
@@ -56,7 +48,7 @@ impl Burial<'_> {
                 .bury(&address, after, tombstone.clone(), self.ttl)
                 .await;
             match burial {
-                Ok(_) => return Ok(Buried::Now),
+                Ok(_) => return Ok(()),
                 Err(AppendError::Fenced { .. }) => {}
                 Err(error @ (AppendError::Refused { .. } | AppendError::Unavailable { .. })) => {
                     return Err(Fault::Append(error));
@@ -64,13 +56,13 @@ impl Burial<'_> {
             }
             // Fenced: the commits are gone, or something follows the last one.
             match self.late(table, after).await? {
-                Late::Gone => return Ok(Buried::Before),
+                Late::Gone => return Ok(()),
                 Late::Nothing => tokio::time::sleep(WAIT).await,
                 Late::Until(last) => after = last,
             }
         }
         warn!(table.id = %table.id, "the commits of archived table {} could not be replaced; they stay in the log", table.id);
-        Ok(Buried::Before)
+        Ok(())
     }
 
     /// Looks for messages after the table's last commit and keeps copies of them: the archive has none.
@@ -94,7 +86,7 @@ impl Burial<'_> {
 
 /// What stands after a table's last commit.
 enum Late {
-    /// There are no commits at all.
+    /// There are no commits at all: somebody else has buried them, and the tombstone may have expired.
     Gone,
     /// Nothing that this reader sees.
     Nothing,

@@ -131,7 +131,7 @@ fn record_batch(rows: &[ArchivedTable]) -> RecordBatch {
                 .map(|row| row.reason.as_deref())
                 .collect::<StringArray>(),
         ),
-        texts(rows, |row| closing(row)),
+        texts(rows, closing),
         times(rows, |row| Some(row.opened_at)),
         times(rows, |row| row.started_at),
         times(rows, |row| Some(row.ended_at)),

@@ -21,13 +21,8 @@ const WAIT: Duration = Duration::from_millis(200);
 pub(super) enum Found {
     /// All commits that the marker promises.
     Whole(Fetched),
-    /// Less: archived and buried by somebody, or damaged.
-    Short {
-        /// A row of what there is.
-        fetched: Fetched,
-        /// The object that a tombstone names.
-        archived_in: Option<String>,
-    },
+    /// Less: archived and buried by somebody, or damaged. A row of what there is.
+    Short(Fetched),
 }
 
 /// Sets a message aside that cannot be read, for the operator.
@@ -71,9 +66,8 @@ pub(super) async fn fetch(log: &dyn EventLog, marker: &Marker) -> Result<Found, 
             None,
         )));
     }
-    let archived_in = collected.tombstone.clone();
     let (read, promised) = (collected.commits, marker.last_seq.get());
-    let (status, reason) = match &archived_in {
+    let (status, reason) = match &collected.tombstone {
         _ if read > 0 => (
             Status::Incomplete,
             format!("{read} of {promised} commits are readable"),
@@ -87,10 +81,8 @@ pub(super) async fn fetch(log: &dyn EventLog, marker: &Marker) -> Result<Found, 
             "its commits are gone from the event log".to_owned(),
         ),
     };
-    Ok(Found::Short {
-        fetched: collected.into_fetched(marker, status, Some(reason)),
-        archived_in,
-    })
+    let short = collected.into_fetched(marker, status, Some(reason));
+    Ok(Found::Short(short))
 }
 
 /// What was read of a table.

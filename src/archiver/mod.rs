@@ -11,6 +11,7 @@ mod columns;
 mod config;
 mod decode;
 mod fetch;
+mod gather;
 mod objects;
 mod probe;
 mod reader;

@@ -51,20 +51,33 @@ impl Reader {
     /// # Errors
     /// If the store does not answer, or an object that may hold the game is damaged.
     pub async fn get(&self, table: TableId) -> Result<Option<ArchivedTable>, ObjectError> {
-        let opened = table
-            .opened_at()
-            .as_millis()
-            .saturating_sub(CLOCKS_DIFFER_MS);
-        let opened = Date::of(Timestamp::from_millis(opened));
+        let Some((key, index)) = self.place(table).await? else {
+            return Ok(None);
+        };
+        let object = objects::whole(&*self.store, &key).await?;
+        let damaged = |source| ObjectError::Damaged { key, source };
+        decode::row(object, index).map_err(damaged)
+    }
+
+    /// The object that holds a game.
+    pub(super) async fn locate(&self, table: TableId) -> Result<Option<ObjectKey>, ObjectError> {
+        let place = self.place(table).await?;
+        Ok(place.map(|(key, _)| key))
+    }
+
+    async fn place(&self, table: TableId) -> Result<Option<(ObjectKey, usize)>, ObjectError> {
+        let opened = table.opened_at().as_millis();
+        let opened = Date::of(Timestamp::from_millis(
+            opened.saturating_sub(CLOCKS_DIFFER_MS),
+        ));
         let mut dates = objects::dates(&*self.store).await?;
         dates.retain(|date| *date >= opened);
         // A table ends soon after it was opened: the days next to that first.
         for date in dates.into_iter().rev() {
             let keys = objects::keys(&*self.store, date).await?;
-            if let Some((key, index)) = self.find(table, keys).await? {
-                let object = objects::whole(&*self.store, &key).await?;
-                let damaged = |source| ObjectError::Damaged { key, source };
-                return decode::row(object, index).map_err(damaged);
+            let found = self.find(table, keys).await?;
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use super::ArchiverConfig;
 use super::backoff::Backoff;
 use super::probe::{self, Honours};
+use super::reader::Reader;
 use super::shard::{Shard, store_available};
 use crate::bus::Bus;
 use crate::runtime::clock::Clock;
@@ -64,6 +65,7 @@ pub async fn run(
     let work = async {
         check(&config, &*store).await?;
         info!(shards = ?chosen, %store, "archiving to {store}");
+        let archive = Arc::new(Reader::new(Arc::clone(&store)));
         let mut tasks = JoinSet::new();
         for shard in chosen {
             let archiver = Shard {
@@ -71,6 +73,7 @@ pub async fn run(
                 config: config.clone(),
                 log: Arc::clone(&bus.log),
                 store: Arc::clone(&store),
+                archive: Arc::clone(&archive),
                 clock,
                 waits: waits(&config, shard),
                 oldest: None,

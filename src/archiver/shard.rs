@@ -11,33 +11,33 @@
 //! - Commits are buried only if an object *seen* in the store lists their table as archived.
 //! - An object is only ever asked for by someone who has buried everything of the object before it. So only
 //!   the newest object can have commits that are still in the log: a start buries that object again, which
-//!   changes nothing where it has been done, and walks on to older ones only as long as it finds something
-//!   to do. Killed before or amid burying: the next start does it. Killed after: it finds nothing.
-//! - A table whose commits are gone was archived by another archiver, whose object was in the store before
-//!   it buried them; so if the newest object does not account for the table, it is lost indeed.
+//!   changes nothing where it has been done, and walks on to older ones only as long as it finds commits of
+//!   theirs. Killed before or amid burying: the next start does it. Killed after: it changes nothing.
+//! - A table whose commits or whose marker are gone was archived by another archiver, whose object was in
+//!   the store before it buried them. So whoever looks at the store after it has looked at the log knows
+//!   whether it has been overtaken; if not, and no object has the table, its commits are lost indeed.
 //!
 //! The chain needs its newest object: whatever deletes old objects leaves the newest of each shard.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
-use metrics::{counter, gauge};
+use metrics::{counter, gauge, histogram};
 use object_store::{ObjectStore, PutMode};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
-use super::batcher::{Batch, Batcher, Position};
-use super::bury::{Burial, Buried};
+use super::batcher::{Batch, Position};
+use super::bury::Burial;
 use super::columns;
 use super::config::ArchiverConfig;
-use super::fetch::{self, Found};
+use super::gather::Markers;
 use super::objects::{self, ObjectError};
-use crate::bus::{AppendError, Entry, EventLog, ReadError};
+use super::reader::Reader;
+use crate::bus::{AppendError, EventLog, ReadError, Stored};
 use crate::domain::{StreamSeq, Timestamp};
-use crate::protocol::archive::{Date, Footer, ObjectKey, Status};
-use crate::protocol::envelope::{Marker, Message};
+use crate::protocol::archive::{Date, Footer, FooterTable, ObjectKey, Status};
 use crate::runtime::clock::Clock;
 
 /// What may pass: the shard waits and starts again from the store.
@@ -60,17 +60,12 @@ pub(super) struct Shard {
     pub(super) config: ArchiverConfig,
     pub(super) log: Arc<dyn EventLog>,
     pub(super) store: Arc<dyn ObjectStore>,
+    /// Of the same store: finds tables in objects of other chains.
+    pub(super) archive: Arc<Reader>,
     pub(super) clock: Clock,
     pub(super) waits: Backoff,
     /// When the log stored the oldest marker that is known and not archived.
     pub(super) oldest: Option<Timestamp>,
-}
-
-/// How gathering ended.
-enum Gathered {
-    Batch(Batch),
-    /// Another archiver is further: the store knows where.
-    Overtaken,
 }
 
 impl Shard {
@@ -90,6 +85,7 @@ impl Shard {
                         shard,
                         wait_ms, "archiving of shard {shard} waits: {fault:#}"
                     );
+                    self.show_lag();
                     sleep(wait).await;
                 }
             }
@@ -100,17 +96,27 @@ impl Shard {
     async fn follow_chain(&mut self) -> Result<(), Fault> {
         let epoch = self.log.created_at(self.shard).await?;
         let mut position = self.recover(epoch).await?;
+        let mut markers = Markers::default();
         loop {
-            let batch = match self.gather(epoch, position).await? {
-                Gathered::Batch(batch) => batch,
-                Gathered::Overtaken => return Ok(()),
+            let Some(batch) = self.gather(&mut markers, epoch, position).await? else {
+                return Ok(());
             };
+            // Burying takes markers away, too. If one was gone before it could be gathered here, its object
+            // was in the store before, and shows; if none shows, the batch begins with the first marker
+            // there is, and has the date, hence the name, that it has for everybody.
+            if self.is_overtaken(epoch, position).await? {
+                return Ok(());
+            }
+            let gathered_until = batch.last;
             let (key, footer) = self.commit(epoch, batch).await;
             self.bury(&key, &footer).await?;
             position = Position {
                 next: footer.last.next(),
                 date: Some(key.date),
             };
+            if footer.last != gathered_until {
+                markers = Markers::default();
+            }
             self.oldest = None;
             self.show_lag();
         }
@@ -118,25 +124,50 @@ impl Shard {
 
     /// Finds the end of the chain and buries what its writer has not.
     async fn recover(&self, epoch: Timestamp) -> Result<Position, Fault> {
-        let mut tail: Option<(ObjectKey, Footer)> = None;
+        let mut position = Position {
+            next: StreamSeq::ZERO.next(),
+            date: None,
+        };
         let mut newer: Option<Footer> = None;
         for date in self.dates(epoch).await? {
             for key in self.keys_newest_first(epoch, date).await? {
                 let footer = objects::footer(&*self.store, &key).await?;
-                if let Some(newer) = &newer
-                    && footer.last.next() != newer.first
-                {
-                    error!(shard = self.shard, %key, "the archive's chain is broken after {key}: the next object begins at {}, not at {}", newer.first.get(), footer.last.next().get());
+                match &newer {
+                    None => {
+                        position = Position {
+                            next: footer.last.next(),
+                            date: Some(date),
+                        };
+                    }
+                    Some(newer) => {
+                        self.check_link(&key, &footer, newer);
+                        if self.is_buried(&footer).await? {
+                            return Ok(position);
+                        }
+                    }
                 }
-                let buried = self.bury(&key, &footer).await?;
-                tail.get_or_insert_with(|| (key, footer.clone()));
-                if buried == 0 {
-                    return Ok(position_after(tail.as_ref()));
-                }
+                self.bury(&key, &footer).await?;
                 newer = Some(footer);
             }
         }
-        Ok(position_after(tail.as_ref()))
+        Ok(position)
+    }
+
+    /// A gap cannot come from archivers: somebody has deleted objects, or the store overwrites them.
+    fn check_link(&self, key: &ObjectKey, footer: &Footer, newer: &Footer) {
+        let (end, begin) = (footer.last.next().get(), newer.first.get());
+        if end != begin {
+            error!(shard = self.shard, %key, "the archive's chain is broken after {key}: the next object begins at {begin} instead of {end}");
+        }
+    }
+
+    /// Whether an object's commits are gone from the log. They go in the order of the rows.
+    async fn is_buried(&self, footer: &Footer) -> Result<bool, Fault> {
+        let Some(last) = whole_tables(footer).next_back() else {
+            return Ok(true);
+        };
+        let entries = self.log.read(last.id, StreamSeq::ZERO).await?;
+        Ok(entries.iter().all(|entry| entry.what != Stored::Commit))
     }
 
     /// The days that may have objects of this chain, newest first.
@@ -161,123 +192,18 @@ impl Shard {
         Ok(keys)
     }
 
-    /// Position of the last marker that the chain accounts for.
-    async fn chain_end(&self, epoch: Timestamp) -> Result<StreamSeq, Fault> {
-        for date in self.dates(epoch).await? {
-            if let Some(key) = self.keys_newest_first(epoch, date).await?.first() {
-                return Ok(objects::footer(&*self.store, key).await?.last);
-            }
-        }
-        Ok(StreamSeq::ZERO)
-    }
-
-    /// Collects completed tables from a position on.
-    async fn gather(&mut self, epoch: Timestamp, position: Position) -> Result<Gathered, Fault> {
-        let mut batcher = Batcher::new(self.config.limits(), position);
-        let mut markers = self.log.markers(self.shard, batcher.cursor()).await?;
-        loop {
-            self.oldest = batcher.oldest();
-            self.show_lag();
-            let due = batcher.due();
-            let wait = due.map(|due| due.millis_since(self.clock.now()));
-            let marker = tokio::select! {
-                biased;
-                () = sleep(std::time::Duration::from_millis(wait.unwrap_or(0))), if wait.is_some() => break,
-                marker = markers.next() => marker,
-            };
-            let Some(Ok(entry)) = marker else {
-                if let Some(Err(error)) = marker {
-                    warn!(shard = self.shard, %error, "the markers of shard {} stopped coming", self.shard);
-                }
-                // What is gathered stays: a connection that comes and goes must not starve the batch.
-                sleep(self.waits.next()).await;
-                markers = self.log.markers(self.shard, batcher.cursor()).await?;
-                continue;
-            };
-            if !batcher.admits(entry.stored_at) {
-                break;
-            }
-            if let Taken::Overtaken = self.take(epoch, &entry, &mut batcher).await? {
-                return Ok(Gathered::Overtaken);
-            }
-            if batcher.is_full() {
-                break;
-            }
-        }
-        self.waits.reset();
-        let batch = batcher
-            .finish()
-            .expect("a batch ends with a marker that came before");
-        Ok(Gathered::Batch(batch))
-    }
-
-    /// Adds a marker's table to the batch.
-    async fn take(
+    /// Whether another archiver has written from this position on.
+    pub(super) async fn is_overtaken(
         &self,
         epoch: Timestamp,
-        entry: &Entry,
-        batcher: &mut Batcher,
-    ) -> Result<Taken, Fault> {
-        let table = entry.address.table;
-        let marker = match Marker::decode(&entry.payload, table) {
-            Ok(marker) if marker.kind == entry.address.kind => Ok(marker),
-            Ok(_) => Err("the marker names another kind than its subject".to_owned()),
-            Err(error) => Err(error.to_string()),
-        };
-        let marker = match marker {
-            Ok(_) if batcher.contains(table) => Err("a second marker of the table".to_owned()),
-            other => other,
-        };
-        let fetched = match marker {
-            Ok(marker) => match fetch::fetch(&*self.log, &marker).await? {
-                Found::Whole(fetched) => Ok(fetched),
-                Found::Short {
-                    fetched,
-                    archived_in,
-                } => {
-                    if self.chain_end(epoch).await? >= entry.seq {
-                        return Ok(Taken::Overtaken);
-                    }
-                    if self
-                        .lists(archived_in.as_deref(), &fetched.listed.id)
-                        .await?
-                    {
-                        Err("a second marker of a table that is archived".to_owned())
-                    } else {
-                        let reason = fetched.row.reason.as_deref().unwrap_or_default();
-                        error!(table.id = %table, stream_seq = entry.seq.get(), "table {table} is archived as {}: {reason}", fetched.row.status.as_str());
-                        counter!("tablecast_archiver_tables_damaged_total").increment(1);
-                        Ok(fetched)
-                    }
-                }
-            },
-            Err(reason) => Err(reason),
-        };
-        let now = self.clock.now();
-        match fetched {
-            Ok(fetched) => batcher.add(now, entry.seq, entry.stored_at, fetched),
-            Err(reason) => {
-                fetch::set_aside(&*self.log, entry, &reason).await?;
-                batcher.add_dead_letter(now, entry.seq, entry.stored_at);
+        position: Position,
+    ) -> Result<bool, Fault> {
+        for date in self.dates(epoch).await? {
+            if let Some(newest) = self.keys_newest_first(epoch, date).await?.first() {
+                return Ok(newest.first >= position.next);
             }
         }
-        Ok(Taken::InBatch)
-    }
-
-    /// Whether an object that a tombstone names holds a table indeed.
-    async fn lists(
-        &self,
-        object: Option<&str>,
-        table: &crate::domain::TableId,
-    ) -> Result<bool, Fault> {
-        let Some(key) = object.and_then(ObjectKey::parse) else {
-            return Ok(false);
-        };
-        match objects::footer(&*self.store, &key).await {
-            Ok(footer) => Ok(footer.tables.iter().any(|listed| listed.id == *table)),
-            Err(error) if error.is_absent() => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        Ok(false)
     }
 
     /// Writes a batch, or finds that another archiver has written from its position on. Waits for as long
@@ -298,7 +224,9 @@ impl Shard {
             dead_letters: batch.dead_letters,
             tables,
         };
+        let started = Instant::now();
         let object = blocking(|| columns::encode(&rows, &footer));
+        histogram!("tablecast_archiver_encode_seconds").record(started.elapsed());
         drop(rows);
         loop {
             let refused = match self.create(&key, object.clone()).await {
@@ -346,27 +274,20 @@ impl Shard {
     }
 
     /// Buries all tables that an object holds whole. The rest stays in the log, for the operator.
-    async fn bury(&self, key: &ObjectKey, footer: &Footer) -> Result<usize, Fault> {
+    async fn bury(&self, key: &ObjectKey, footer: &Footer) -> Result<(), Fault> {
         let burial = Burial {
             log: &*self.log,
             key,
             ttl: self.config.tombstone_ttl,
             now: self.clock.now(),
         };
-        let mut buried = 0;
-        let whole = footer
-            .tables
-            .iter()
-            .filter(|table| table.status == Status::Archived);
-        for table in whole {
-            if burial.bury(table).await? == Buried::Now {
-                buried += 1;
-            }
+        for table in whole_tables(footer) {
+            burial.bury(table).await?;
         }
-        Ok(buried)
+        Ok(())
     }
 
-    fn show_lag(&self) {
+    pub(super) fn show_lag(&self) {
         let lag_ms = self
             .oldest
             .map_or(0, |oldest| self.clock.now().millis_since(oldest));
@@ -375,19 +296,9 @@ impl Shard {
     }
 }
 
-/// Whether a marker's table is in the batch now.
-enum Taken {
-    InBatch,
-    Overtaken,
-}
-
-fn position_after(tail: Option<&(ObjectKey, Footer)>) -> Position {
-    Position {
-        next: tail
-            .map_or(StreamSeq::ZERO, |(_, footer)| footer.last)
-            .next(),
-        date: tail.map(|(key, _)| key.date),
-    }
+fn whole_tables(footer: &Footer) -> impl DoubleEndedIterator<Item = &FooterTable> {
+    let tables = footer.tables.iter();
+    tables.filter(|table| table.status == Status::Archived)
 }
 
 pub(super) fn store_available(available: bool) {
@@ -405,9 +316,10 @@ fn seconds(millis: u64) -> f64 {
 /// Runs what keeps a processor busy for some milliseconds without holding up the tasks of this thread.
 fn blocking<T>(work: impl FnOnce() -> T) -> T {
     use tokio::runtime::{Handle, RuntimeFlavor};
-    match Handle::current().runtime_flavor() {
-        RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
+    if Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
+        tokio::task::block_in_place(work)
+    } else {
         // One thread only, as in a simulation: there is nobody to hand the others to.
-        _ => work(),
+        work()
     }
 }

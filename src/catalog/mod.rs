@@ -108,12 +108,11 @@ pub trait Rules: Send + Sync {
     ///
     /// # Errors
     /// If that is no first commit of this game.
-    fn replica(
-        &self,
-        table: TableId,
-        first: &[u8],
-    ) -> Result<(Box<dyn Replica>, Arc<dyn FannedOut>), FoldError>;
+    fn replica(&self, table: TableId, first: &[u8]) -> Result<FirstFold, FoldError>;
 }
+
+/// A gateway's side of a table that has just begun, and its first commit for fanning out.
+pub type FirstFold = (Box<dyn Replica>, Arc<dyn FannedOut>);
 
 /// Why a stored message is no commit of a table. It never will be: such a message is skipped and set aside.
 #[derive(Debug, thiserror::Error)]
@@ -183,11 +182,7 @@ impl<G: Game> Rules for RulesOf<G> {
         Ok(referee::of_state(table, state))
     }
 
-    fn replica(
-        &self,
-        table: TableId,
-        first: &[u8],
-    ) -> Result<(Box<dyn Replica>, Arc<dyn FannedOut>), FoldError> {
+    fn replica(&self, table: TableId, first: &[u8]) -> Result<FirstFold, FoldError> {
         let (state, commit) = first_commit::<G>(table, first)?;
         Ok(replica::of_state(table, state, commit))
     }

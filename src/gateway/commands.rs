@@ -7,9 +7,9 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
+use super::action::Ask;
 use super::hub::{Hub, Known};
 use super::metrics;
-use super::session::Ask;
 use crate::bus::{Bus, RequestError};
 use crate::catalog::Catalog;
 use crate::domain::{CommandId, Identity, Kind, Seat, Seating, TableId, TableOptions, TableSeq};

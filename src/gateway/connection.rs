@@ -1,7 +1,6 @@
 //! One socket: the only loop that reads and writes it.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,10 +12,10 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_tungstenite::tungstenite;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use super::action::{Action, Ask, Incoming};
 use super::commands::Dispatcher;
 use super::hub::Hub;
 use super::lobby::Board;
@@ -24,8 +23,10 @@ use super::mailbox::{ConnectionId, Mailbox};
 use super::metrics;
 use super::outbox::{Next, OutboxLimits};
 use super::owners::Owners;
-use super::session::{Action, Ask, Incoming, Session, SessionLimits};
-use super::table_feed::{Feed, Join};
+use super::session::{Session, SessionLimits};
+use super::socket::{fault_of, message, write};
+use super::subscriber::Join;
+use super::table_feed::Feed;
 use super::token::Tokens;
 use crate::domain::TableId;
 use crate::protocol::close::CloseCode;
@@ -236,7 +237,7 @@ impl Connection {
     fn on_message(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), Ending> {
         let message = match message {
             Some(Ok(message)) => message,
-            Some(Err(error)) => return Err(ending_of(error)),
+            Some(Err(error)) => return Err(fault_of(error).map_or(Ending::Gone, Ending::Closed)),
             None => return Err(Ending::Gone),
         };
         metrics::received();
@@ -385,36 +386,5 @@ impl Connection {
         if let Ok(Err(error)) = timeout(CLOSE_PATIENCE, goodbye).await {
             debug!(%error, "the client was gone before it could be told why");
         }
-    }
-}
-
-/// Hands the batch to the socket and flushes once. Cancel-safe: a message leaves the batch only when the
-/// socket has taken it.
-async fn write(
-    sink: &mut SplitSink<WebSocket, Message>,
-    batch: &mut VecDeque<Message>,
-) -> Result<(), axum::Error> {
-    while !batch.is_empty() {
-        poll_fn(|cx| sink.poll_ready_unpin(cx)).await?;
-        if let Some(message) = batch.pop_front() {
-            sink.start_send_unpin(message)?;
-        }
-    }
-    sink.flush().await
-}
-
-fn message(format: Format, frame: Bytes) -> Message {
-    match format {
-        Format::Json => Message::Text(Utf8Bytes::try_from(frame).expect("serde_json writes UTF-8")),
-        Format::MessagePack => Message::Binary(frame),
-    }
-}
-
-/// A frame over the limit, or one that is no WebSocket frame, is the client's fault; the rest is the network's.
-fn ending_of(error: axum::Error) -> Ending {
-    match error.into_inner().downcast_ref::<tungstenite::Error>() {
-        Some(tungstenite::Error::Capacity(_)) => Ending::Closed(CloseCode::FrameTooBig),
-        Some(tungstenite::Error::Utf8(_)) => Ending::Closed(CloseCode::BadFrames),
-        Some(_) | None => Ending::Gone,
     }
 }

@@ -190,6 +190,8 @@ async fn follow_again(
     followed: &mut BoxStream<'static, Entry>,
 ) -> Result<(), Reason> {
     let table = feed.table;
+    // One that ends at once must not become a busy loop.
+    sleep(BACKOFF_MIN).await;
     *followed = patiently(table, || cx.bus.log.follow(table)).await?;
     let entries = patiently(table, || cx.bus.log.read(table, feed.last().next())).await?;
     take_read(feed, cx, &entries).await;

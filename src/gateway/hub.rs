@@ -11,7 +11,8 @@ use super::feed_task::{self, FeedContext};
 use super::live_table::{LiveTable, Loaded};
 use super::metrics;
 use super::outbox::FeedId;
-use super::table_feed::{Feed, Join};
+use super::subscriber::Join;
+use super::table_feed::Feed;
 use crate::bus::ReadError;
 use crate::domain::{Kind, StreamSeq, TableId, Viewer};
 use crate::protocol::frame::Format;
@@ -155,3 +156,6 @@ impl<T> Known<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,13 @@
 //! The gateway role: sessions, the tables they follow, and what each viewer may know.
 
+mod action;
 mod commands;
 mod config;
 mod connection;
 mod feed_task;
+#[cfg(test)]
+#[path = "../../tests/support/hidden_number.rs"]
+mod hidden_number;
 mod http;
 mod hub;
 mod live_table;
@@ -15,6 +19,8 @@ mod owners;
 mod page;
 mod run;
 mod session;
+mod socket;
+mod subscriber;
 mod table_feed;
 mod throttle;
 mod token;

@@ -148,6 +148,8 @@ pub(super) async fn run(owners: Arc<Owners>, hub: Arc<Hub>, bus: Bus, shutdown: 
                 () = shutdown.cancelled() => return,
             }
         }
+        // A subscription that ends at once must not become a busy loop.
+        sleep(AGAIN_MIN).await;
     }
 }
 

@@ -61,6 +61,9 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), GatewayError> {
     config.validate()?;
+    let address = listener.local_addr();
+    let address = address.map_err(|source| GatewayError::Accept { source })?;
+    info!(%address, ?config, "the gateway serves on {address}");
     let tasks = Tasks::default();
     let readiness = Readiness::new();
     let served = served(&config, &bus, &catalog, clock, &tasks, &shutdown);
@@ -84,7 +87,6 @@ pub async fn run(
     });
     let stopping = shutdown.clone().cancelled_owned();
     let serve = axum::serve(listener, router).with_graceful_shutdown(stopping);
-    info!("the gateway serves");
     let ended = tokio::select! {
         ended = serve.into_future() => ended.map_err(|source| GatewayError::Accept { source }),
         Some(Err(source)) = shared_tasks.join_next() => Err(GatewayError::SharedTask { source }),

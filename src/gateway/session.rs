@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::action::{Action, Ask, Incoming};
 use super::commands::Wish;
 use super::throttle::{Bucket, BucketTime, Rate};
 use super::token::{Bearer, TokenError, Tokens};
@@ -39,83 +40,6 @@ pub(super) const BAD_FRAMES: NonZeroU32 = NonZeroU32::new(10).expect("ten is not
 const PINGS_UNANSWERED: u32 = 3;
 /// When it is worth sending a command again that found too many before it.
 const BUSY_RETRY_MS: u64 = 250;
-
-/// One WebSocket message of a client.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Incoming<'a> {
-    /// A text frame.
-    Text(&'a [u8]),
-    /// A binary frame.
-    Binary(&'a [u8]),
-    /// A ping or a pong of the WebSocket protocol itself.
-    Control,
-}
-
-/// A command on its way to a worker.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Ask {
-    /// Open a table.
-    Open {
-        /// The client's id of the command.
-        id: CommandId,
-        /// Who.
-        by: Identity,
-        /// What.
-        wish: Wish,
-    },
-    /// Do something at a table.
-    Command {
-        /// The client's id of the command.
-        id: CommandId,
-        /// Who.
-        by: Identity,
-        /// Where.
-        table: TableId,
-        /// What.
-        command: serde_json::Value,
-    },
-}
-
-impl Ask {
-    /// The table whose order it keeps; nothing for an opening.
-    pub(super) fn table(&self) -> Option<TableId> {
-        match self {
-            Self::Open { .. } => None,
-            Self::Command { table, .. } => Some(*table),
-        }
-    }
-}
-
-/// What the connection is to do.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Action {
-    /// Send this.
-    Reply(ServerFrame),
-    /// Follow a table, or follow it anew.
-    Follow {
-        /// Which.
-        table: TableId,
-        /// The last commit the client has.
-        cursor: Option<TableSeq>,
-        /// What it wants of each commit.
-        deliver: Deliver,
-    },
-    /// Stop following a table.
-    Unfollow {
-        /// Which.
-        table: TableId,
-    },
-    /// Send the list of tables, now and when it changes.
-    WatchLobby,
-    /// Stop that.
-    UnwatchLobby,
-    /// Take this to a worker, and come back with [`Session::on_answered`].
-    Ask(Ask),
-    /// Send a ping of the WebSocket protocol.
-    Ping,
-    /// Close the socket.
-    Close(CloseCode),
-}
 
 /// The protocol state of one connection.
 #[derive(Debug)]

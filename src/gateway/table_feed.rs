@@ -1,7 +1,7 @@
 //! One followed table and its subscribers: who joins how, and what each is handed of every commit.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,25 +10,12 @@ use tokio::time::Instant;
 
 use super::live_table::{LiveTable, Resume, Taken};
 use super::mailbox::{ConnectionId, Mailbox};
-use super::metrics;
 use super::outbox::{FeedId, TableFrame};
+use super::subscriber::{Join, Subscriber};
 use crate::bus::Entry;
 use crate::catalog::{FannedOut, FoldError};
-use crate::domain::{Kind, PlayerId, PresenceChange, StreamSeq, TableId, TableSeq, Viewer};
-use crate::protocol::frame::{Deliver, Format, ServerFrame};
-
-/// A connection that wants to follow a table.
-#[derive(Clone, Debug)]
-pub(super) struct Join {
-    /// Where its frames go.
-    pub mailbox: Arc<Mailbox>,
-    /// Whose it is, if anybody's.
-    pub player: Option<PlayerId>,
-    /// The last commit it has.
-    pub cursor: Option<TableSeq>,
-    /// What it wants of each commit.
-    pub deliver: Deliver,
-}
+use crate::domain::{Kind, PlayerId, PresenceChange, StreamSeq, TableId, Viewer};
+use crate::protocol::frame::Format;
 
 /// One followed table.
 ///
@@ -64,14 +51,6 @@ enum Phase {
     Live(Box<LiveTable>),
     /// Whoever wants to join must make a new feed.
     Closed,
-}
-
-#[derive(Debug)]
-struct Subscriber {
-    mailbox: Arc<Mailbox>,
-    player: Option<PlayerId>,
-    viewer: Viewer,
-    deliver: Deliver,
 }
 
 /// The feed has closed: nothing was done.
@@ -301,22 +280,18 @@ impl State {
         let Phase::Live(live) = &mut self.phase else {
             return;
         };
-        let seat = join.player.as_ref().and_then(|player| live.seat_of(player));
-        let subscriber = Subscriber {
-            viewer: seat.map_or(Viewer::Spectator, Viewer::Seated),
-            mailbox: join.mailbox,
-            player: join.player,
-            deliver: join.deliver,
-        };
-        match live.resume(join.cursor) {
+        let cursor = join.cursor;
+        let subscriber = Subscriber::new(join, live);
+        match live.resume(cursor) {
             Resume::Snapshot => subscriber.start_over(table, live),
             Resume::Commits(commits) => subscriber.start_after_cursor(table, live, &commits),
         }
+        let has_seat = subscriber.viewer.seat().is_some();
         let connection = subscriber.mailbox.connection;
         let replaced = self.subscribers.insert(connection, subscriber);
         self.idle_since = None;
         let had_seat = replaced.is_some_and(|old| old.viewer.seat().is_some());
-        if had_seat || seat.is_some() {
+        if had_seat || has_seat {
             self.note_presence();
         }
     }
@@ -333,16 +308,7 @@ impl State {
                 subscriber.start_over(table, live);
                 continue;
             }
-            let format = subscriber.mailbox.format;
-            let frame = TableFrame {
-                seq: commit.seq(),
-                frame: commit.frame(subscriber.viewer, format),
-                then: match subscriber.deliver {
-                    Deliver::Events => None,
-                    Deliver::Views => Some(live.snapshot(subscriber.viewer, format)),
-                },
-            };
-            subscriber.mailbox.push(table, frame, now);
+            subscriber.push(table, live, commit, now);
         }
         if anyone_moved {
             self.note_presence();
@@ -377,60 +343,5 @@ impl State {
             }
         }
         self.here = here;
-    }
-}
-
-impl Subscriber {
-    /// Looks the player's seat up again; whether it is another than before.
-    fn has_moved(&mut self, live: &LiveTable) -> bool {
-        let seat = self.player.as_ref().and_then(|player| live.seat_of(player));
-        let viewer = seat.map_or(Viewer::Spectator, Viewer::Seated);
-        let has_moved = viewer != self.viewer;
-        self.viewer = viewer;
-        has_moved
-    }
-
-    fn start_over(&self, table: TableId, live: &mut LiveTable) {
-        self.announce(table, live, false);
-        let seq = live.last_seq();
-        let frame = live.snapshot(self.viewer, self.mailbox.format);
-        let then = None;
-        self.mailbox
-            .push(table, TableFrame { seq, frame, then }, Instant::now());
-    }
-
-    fn start_after_cursor(
-        &self,
-        table: TableId,
-        live: &mut LiveTable,
-        missed: &[Arc<dyn FannedOut>],
-    ) {
-        self.announce(table, live, true);
-        let now = Instant::now();
-        let last = live.last_seq();
-        for commit in missed {
-            // Older snapshots are not kept: views start with that of the last commit.
-            let wants_view = self.deliver == Deliver::Views && commit.seq() == last;
-            let frame = TableFrame {
-                seq: commit.seq(),
-                frame: commit.frame(self.viewer, self.mailbox.format),
-                then: wants_view.then(|| live.snapshot(self.viewer, self.mailbox.format)),
-            };
-            self.mailbox.push(table, frame, now);
-        }
-    }
-
-    fn announce(&self, table: TableId, live: &LiveTable, recovered: bool) {
-        metrics::joined(recovered);
-        self.mailbox.follow(
-            table,
-            &ServerFrame::Subscribed {
-                table,
-                kind: live.kind(),
-                seat: self.viewer.seat(),
-                recovered,
-                seq: live.last_seq(),
-            },
-        );
     }
 }

@@ -8,6 +8,9 @@ use crate::domain::{
     CommandId, Kind, PlayerId, Seat, Status, TableId, TableOptions, TableSeq, Timestamp,
 };
 
+/// How deep a client's frame may nest: what `serde_json` takes, and the same for MessagePack.
+const DEPTH_MAX: usize = 128;
+
 /// How a connection's frames are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
@@ -56,7 +59,11 @@ impl Format {
     pub fn decode(self, bytes: &[u8]) -> Result<ClientFrame, String> {
         match self {
             Self::Json => serde_json::from_slice(bytes).map_err(|error| error.to_string()),
-            Self::MessagePack => rmp_serde::from_slice(bytes).map_err(|error| error.to_string()),
+            Self::MessagePack => {
+                let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
+                decoder.set_max_depth(DEPTH_MAX);
+                ClientFrame::deserialize(&mut decoder).map_err(|error| error.to_string())
+            }
         }
     }
 }

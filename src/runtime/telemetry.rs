@@ -10,7 +10,12 @@ use tracing_subscriber::EnvFilter;
 #[derive(Args, Clone, Debug)]
 pub struct LogConfig {
     /// What to log: a level, or levels by module, as in `info,tablecast::worker=debug`.
-    #[arg(long, env = "TABLECAST_LOG", default_value = "info,async_nats=warn", global = true)]
+    #[arg(
+        long,
+        env = "TABLECAST_LOG",
+        default_value = "info,async_nats=warn",
+        global = true
+    )]
     pub log: String,
     /// One line for people, or one JSON object for programs.
     #[arg(

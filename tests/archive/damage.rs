@@ -126,9 +126,10 @@ async fn markers_that_cannot_be_read_are_accounted_for_in_the_chain() {
             tokio::time::sleep(Duration::from_secs(60)).await;
             let lonely = store(&players.new_address(&world), "neither".into());
             tokio::time::sleep(Duration::from_secs(60)).await;
-            // Of a table that is archived, and whose tombstone still stands.
+            // Of a table that is archived, and whose tombstone has expired.
             let late = players.play(&world, 1);
             world.all_buried().await;
+            tokio::time::sleep(Duration::from_secs(60)).await;
             let third = store(&late.address, late.marker.encode());
             tokio::time::sleep(Duration::from_secs(60)).await;
 

@@ -62,11 +62,11 @@ impl Faults {
     }
 
     pub(crate) fn set(&self, plan: Plan) {
-        *self.plan.lock().unwrap() = plan;
+        *self.plan.lock().expect("no test panics with it") = plan;
     }
 
     pub(crate) fn plan(&self) -> Plan {
-        *self.plan.lock().unwrap()
+        *self.plan.lock().expect("no test panics with it")
     }
 
     /// Returns when the archiver is to be killed.
@@ -75,16 +75,24 @@ impl Faults {
     }
 
     fn chance(&self, share: f64) -> bool {
-        self.dice.lock().unwrap().random_bool(share)
+        self.dice
+            .lock()
+            .expect("no test panics with it")
+            .random_bool(share)
     }
 
     pub(crate) fn pause(&self, up_to_ms: u64) -> Duration {
-        Duration::from_millis(self.dice.lock().unwrap().random_range(0..=up_to_ms))
+        Duration::from_millis(
+            self.dice
+                .lock()
+                .expect("no test panics with it")
+                .random_range(0..=up_to_ms),
+        )
     }
 
     /// A moment at which the archiver may be killed.
     async fn step(&self) {
-        let kill = match &mut *self.plan.lock().unwrap() {
+        let kill = match &mut *self.plan.lock().expect("no test panics with it") {
             Plan::KillAt { step: 0 } => true,
             Plan::KillAt { step } => {
                 *step -= 1;
@@ -282,10 +290,14 @@ impl ObjectStore for FaultyStore {
         if self.faults.fails() {
             let (store, wait) = (Arc::clone(&self.store), self.faults.pause(20_000));
             let location = location.clone();
-            self.faults.delayed.lock().unwrap().spawn(async move {
-                tokio::time::sleep(wait).await;
-                store.put_opts(&location, payload, options).await.ok();
-            });
+            self.faults
+                .delayed
+                .lock()
+                .expect("no test panics with it")
+                .spawn(async move {
+                    tokio::time::sleep(wait).await;
+                    store.put_opts(&location, payload, options).await.ok();
+                });
             return Err(broken());
         }
         let result = self.store.put_opts(location, payload, options).await;

@@ -38,6 +38,7 @@ struct Stream {
     created_at: Timestamp,
     last: u64,
     entries: Vec<Held>,
+    markers: Vec<StreamSeq>,
     set_aside: Vec<(StreamSeq, String)>,
     /// Whether no reader sees the commits of a table.
     hidden: Vec<TableId>,
@@ -55,6 +56,7 @@ impl TestLog {
             created_at: clock.now(),
             last: 0,
             entries: Vec::new(),
+            markers: Vec::new(),
             set_aside: Vec::new(),
             hidden: Vec::new(),
         };
@@ -69,7 +71,9 @@ impl TestLog {
     }
 
     fn with<T>(&self, shard: u16, work: impl FnOnce(&mut Stream) -> T) -> T {
-        let mut stream = self.streams[usize::from(shard)].lock().unwrap();
+        let mut stream = self.streams[usize::from(shard)]
+            .lock()
+            .expect("no test panics with it");
         let now = self.clock.now();
         stream
             .entries
@@ -79,13 +83,18 @@ impl TestLog {
 
     /// The tables of an object that must be in the store.
     async fn tables_of(&self, object: &str) -> Vec<TableId> {
-        if let Some(tables) = self.seen.lock().unwrap().get(object) {
+        if let Some(tables) = self
+            .seen
+            .lock()
+            .expect("no test panics with it")
+            .get(object)
+        {
             return tables.clone();
         }
         let found = self.store.get(&Path::from(object)).await;
         let found = found.expect("buried before its object was in the store");
         let tables = objects::tables(&found.bytes().await.expect("readable"));
-        let mut seen = self.seen.lock().unwrap();
+        let mut seen = self.seen.lock().expect("no test panics with it");
         seen.insert(object.to_owned(), tables.clone());
         tables
     }
@@ -118,15 +127,9 @@ impl TestLog {
         });
     }
 
-    /// Positions of all markers of a shard.
+    /// Positions of all markers that a shard has ever had.
     pub(crate) fn marker_seqs(&self, shard: u16) -> Vec<StreamSeq> {
-        self.with(shard, |stream| {
-            let markers = stream.entries.iter().map(|held| &held.entry);
-            markers
-                .filter(|entry| entry.what == Stored::Marker)
-                .map(|entry| entry.seq)
-                .collect()
-        })
+        self.with(shard, |stream| stream.markers.clone())
     }
 
     /// How many commits wait to be buried.
@@ -157,6 +160,9 @@ impl Stream {
         let previous = self.last_of(address, is_marker);
         self.last += 1;
         let seq = StreamSeq::new(self.last);
+        if is_marker {
+            self.markers.push(seq);
+        }
         self.entries.push(Held {
             entry: Entry {
                 address: address.clone(),
@@ -245,9 +251,9 @@ impl EventLog for TestLog {
                 let table = address.table;
                 return Err(AppendError::Fenced { table });
             }
-            stream
-                .entries
-                .retain(|held| held.entry.address != *address || held.entry.what == Stored::Marker);
+            // The marker goes as well, and leaves a position that nobody sees.
+            stream.entries.retain(|held| held.entry.address != *address);
+            stream.last += 1;
             let now = self.clock.now();
             let ttl = u64::try_from(ttl.as_millis()).expect("short");
             let expires_at = Some(now.plus_millis(ttl));

@@ -4,6 +4,7 @@ mod damage;
 mod faults;
 mod log;
 mod objects;
+mod on_nats;
 mod once;
 mod read_back;
 mod s3;
@@ -11,3 +12,6 @@ mod world;
 
 #[path = "../support/weed.rs"]
 mod weed;
+
+#[path = "../support/nats_server.rs"]
+mod nats_server;

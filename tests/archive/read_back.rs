@@ -46,7 +46,10 @@ async fn every_game_reads_back(store: Arc<dyn ObjectStore>) {
         );
         assert_eq!(row.duration_ms, Some(1_500));
         // One event per commit, and the last commit ends the game as well.
-        assert_eq!(row.events.len(), usize::try_from(row.commits).unwrap() + 1);
+        assert_eq!(
+            row.events.len(),
+            usize::try_from(row.commits).expect("few") + 1
+        );
         assert_eq!(row.events[0].kind, "table.opened");
         assert_eq!(row.events[0].actor, "bot:0");
         let last = row.events.last().expect("at least two");

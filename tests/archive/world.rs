@@ -265,7 +265,7 @@ pub(crate) fn commit(
     if seq == of {
         events.push(TableEvent::Lifecycle(Lifecycle::Completed(summary(at))));
     }
-    let cause = if seq % 2 == 0 {
+    let cause = if seq.is_multiple_of(2) {
         let (player, id) = ("ann".parse().expect("an id"), "c1".parse().expect("an id"));
         Cause::Command { player, id }
     } else {

@@ -79,7 +79,6 @@ impl Weed {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a test has no command line")]
 fn binary() -> PathBuf {
     let given = std::env::var_os("TABLECAST_TEST_WEED").map(PathBuf::from);
     let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/weed");

@@ -91,86 +91,136 @@ struct Report {
 }
 
 pub(super) async fn run(args: DevArgs, role: Role) -> anyhow::Result<()> {
-    std::fs::create_dir_all(&args.data_dir).with_context(|| {
-        format!(
-            "cannot write under {}: choose another --data-dir",
-            args.data_dir.display()
-        )
-    })?;
-    let data_dir = args.data_dir.canonicalize()?;
+    let data_dir = data_dir(&args.data_dir)?;
+    let nats_dir = data_dir.join("nats");
     let server = match &args.nats_url {
         Some(_) => None,
-        None => Some(NatsServer::start(args.nats_server.as_deref(), &data_dir.join("nats")).await?),
+        None => Some(NatsServer::start(args.nats_server.as_deref(), &nats_dir).await?),
     };
     let url = server
         .as_ref()
         .map(|server| server.url.clone())
         .or(args.nats_url.clone());
-    let bus = connect(
-        &nats_at(&url.expect("one of the two is there"))?,
-        "tablecast dev",
-    )
-    .await?;
-    let store = StoreConfig::directory(data_dir.join("archive")).open(Purpose::Write)?;
-    let gateway = gateway_config(&args, &data_dir)?;
-    let listener = listen(&gateway).await?;
-    let page = format!("http://{}/", listener.local_addr()?);
-
-    let roles_stop = CancellationToken::new();
-    let mut roles: JoinSet<anyhow::Result<()>> = JoinSet::new();
-    let entropy = Entropy::from_os();
-    {
-        let (bus, catalog, stop) = (bus.clone(), role.catalog.clone(), roles_stop.clone());
-        let time = (Clock::System, entropy.clone());
-        let config = from_args::<WorkerConfig>(&[])?;
-        roles.spawn(async move { Ok(worker::run(config, bus, catalog, time, stop).await?) });
+    let url = url.expect("there is a server of ours, or the url of another");
+    let result = match Roles::start(&args, &data_dir, &url, &role).await {
+        Ok(roles) => roles.play_until_stopped(&args, &role.stop).await,
+        Err(error) => Err(error),
+    };
+    if let Some(server) = server {
+        server.stop().await;
     }
-    {
-        let (bus, store, stop) = (bus.clone(), Arc::clone(&store), roles_stop.clone());
+    result
+}
+
+/// Every role, in this process.
+struct Roles {
+    house: House,
+    store: Arc<dyn ObjectStore>,
+    page: String,
+    stop: CancellationToken,
+    tasks: JoinSet<anyhow::Result<()>>,
+}
+
+impl Roles {
+    async fn start(
+        args: &DevArgs,
+        data_dir: &Path,
+        url: &str,
+        role: &Role,
+    ) -> anyhow::Result<Self> {
+        let gateway = gateway_config(args, data_dir)?;
+        let listener = listen(&gateway).await?;
+        let page = format!("http://{}/", listener.local_addr()?);
+        let bus = connect(&nats_at(url)?, "tablecast dev").await?;
+        let store = StoreConfig::directory(data_dir.join("archive")).open(Purpose::Write)?;
+        let entropy = Entropy::from_os();
+        let stop = CancellationToken::new();
+        let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+
+        let worker = {
+            let time = (Clock::System, entropy.clone());
+            let config = from_args::<WorkerConfig>(&[])?;
+            worker::run(
+                config,
+                bus.clone(),
+                role.catalog.clone(),
+                time,
+                stop.clone(),
+            )
+        };
+        tasks.spawn(async move { Ok(worker.await?) });
+
         // Somebody waits for these games.
         let config = from_args::<ArchiverConfig>(&["--batch-age", "2s"])?;
-        roles.spawn(
-            async move { Ok(archiver::run(config, bus, store, Clock::System, stop).await?) },
+        let archiver = archiver::run(
+            config,
+            bus.clone(),
+            Arc::clone(&store),
+            Clock::System,
+            stop.clone(),
         );
-    }
-    {
-        let (bus, catalog, stop) = (bus.clone(), role.catalog.clone(), roles_stop.clone());
-        let metrics = role.metrics.clone();
-        roles.spawn(async move {
+        tasks.spawn(async move { Ok(archiver.await?) });
+
+        let (catalog, metrics) = (role.catalog.clone(), role.metrics.clone());
+        let (bus_of_gateway, stop_gateway) = (bus.clone(), stop.clone());
+        tasks.spawn(async move {
+            let clock = Clock::System;
+            let bus = bus_of_gateway;
             Ok(gateway::run(
                 gateway,
                 listener,
                 bus,
                 catalog,
-                Clock::System,
+                clock,
                 metrics,
-                stop,
+                stop_gateway,
             )
             .await?)
         });
+
+        let house = House {
+            bus,
+            catalog: role.catalog.clone(),
+            entropy,
+            pace: args.pace,
+        };
+        Ok(Self {
+            house,
+            store,
+            page,
+            stop,
+            tasks,
+        })
     }
 
-    let house = House {
-        bus,
-        catalog: role.catalog,
-        entropy,
-        pace: args.pace,
-    };
-    let play = play(&args, &house, &store, &page);
-    let result = tokio::select! {
-        result = play => result,
-        () = role.stop.cancelled() => Ok(()),
-        Some(ended) = roles.join_next() => match ended? {
-            Ok(()) => Err(anyhow::anyhow!("a role has stopped by itself")),
-            Err(error) => Err(error),
-        },
-    };
-    roles_stop.cancel();
-    while roles.join_next().await.is_some() {}
-    if let Some(server) = server {
-        server.stop().await;
+    async fn play_until_stopped(
+        mut self,
+        args: &DevArgs,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let result = tokio::select! {
+            result = play(args, &self.house, &self.store, &self.page) => result,
+            () = stop.cancelled() => Ok(()),
+            Some(ended) = self.tasks.join_next() => match ended? {
+                Ok(()) => Err(anyhow::anyhow!("a role has stopped by itself")),
+                Err(error) => Err(error),
+            },
+        };
+        self.stop.cancel();
+        while self.tasks.join_next().await.is_some() {}
+        result
     }
-    result
+}
+
+fn data_dir(dir: &Path) -> anyhow::Result<PathBuf> {
+    std::fs::create_dir_all(dir)
+        .and_then(|()| dir.canonicalize())
+        .with_context(|| {
+            format!(
+                "cannot write under {}: choose another --data-dir",
+                dir.display()
+            )
+        })
 }
 
 async fn play(

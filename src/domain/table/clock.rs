@@ -148,7 +148,7 @@ impl<G: Game> Draft<'_, G> {
     }
 
     fn thinking(&mut self) {
-        if !self.table.decide_by().is_some_and(|at| at <= self.cx.now) {
+        if self.table.decide_by().is_none_or(|at| at > self.cx.now) {
             return;
         }
         for seat in self.table.humans_awaited() {

@@ -1,0 +1,355 @@
+use std::num::{NonZeroU16, NonZeroU32};
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::bus::memory::{self, Faults};
+use crate::bus::{Append, Bus};
+use crate::catalog::{Catalog, Referee};
+use crate::domain::{
+    Cause, Identity, Opening, Seat, Seating, StartRule, TableOptions, TableSeq, Timestamp,
+    TurnContext,
+};
+use crate::gateway::hidden_number::HiddenNumber;
+use crate::gateway::mailbox::{ConnectionId, Mailbox};
+use crate::gateway::outbox::{Next, OutboxLimits};
+use crate::gateway::owners::Owners;
+use crate::gateway::throttle::Rate;
+use crate::protocol::frame::Deliver;
+use crate::protocol::subject::Address;
+use crate::runtime::clock::Clock;
+
+const LINGER: Duration = Duration::from_secs(30);
+
+struct Scene {
+    bus: Bus,
+    faults: Faults,
+    catalog: Catalog,
+    clock: Clock,
+    hub: Arc<Hub>,
+}
+
+/// One table, its worker's side and its place in the log.
+struct Playing {
+    table: TableId,
+    address: Address,
+    referee: Box<dyn Referee>,
+    last: StreamSeq,
+    nok: Identity,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let (bus, faults) = memory::bus(NonZeroU16::MIN);
+        let catalog = Catalog::new().with::<HiddenNumber>();
+        let clock = Clock::simulated(Timestamp::from_millis(1_795_000_000_000));
+        let context = FeedContext {
+            bus: bus.clone(),
+            catalog: catalog.clone(),
+            clock,
+            owners: Arc::new(Owners::default()),
+            ring_len: 4,
+            linger: LINGER,
+            gateway: "g1".into(),
+            shutdown: CancellationToken::new(),
+        };
+        let hub = Hub::new(context, TaskTracker::new());
+        Self {
+            bus,
+            faults,
+            catalog,
+            clock,
+            hub,
+        }
+    }
+
+    fn cx(&self) -> TurnContext {
+        TurnContext {
+            now: self.clock.now(),
+            seed: [7; 32],
+        }
+    }
+
+    /// A table that has begun, not yet in the log beyond its opening.
+    async fn open(&self) -> Playing {
+        let kind: Kind = "hidden-number".parse().unwrap();
+        let nok = Identity {
+            player: "nok".parse().unwrap(),
+            name: "Nok".to_owned(),
+        };
+        let human = |player: &str| Seating::Human {
+            player: player.parse().unwrap(),
+            name: player.to_owned(),
+        };
+        let opening = Opening {
+            kind: kind.clone(),
+            rules: 1,
+            setup: serde_json::json!({}),
+            options: TableOptions {
+                start: StartRule::WhenFull,
+                ..TableOptions::default()
+            },
+            seats: vec![human("nok"), human("somchai")],
+            host: Some(Seat(0)),
+        };
+        let table = TableId::new(self.clock.now(), [1; 10]);
+        let rules = self.catalog.get(&kind).unwrap();
+        let (referee, drafted) = rules
+            .open(table, opening, Cause::Claim, &self.cx())
+            .unwrap();
+        let mut playing = Playing {
+            table,
+            address: Address::new(table, kind, NonZeroU16::MIN),
+            referee,
+            last: StreamSeq::ZERO,
+            nok,
+        };
+        playing.store(&self.bus, drafted.payload).await;
+        playing
+    }
+
+    async fn say(&self, playing: &mut Playing, number: u32) {
+        let command = serde_json::json!({ "type": "say", "number": number });
+        let id = format!("c{number}").parse().unwrap();
+        let nok = playing.nok.clone();
+        let decided = Referee::decide(&mut *playing.referee, &nok, id, command, &self.cx());
+        let drafted = decided.unwrap().unwrap();
+        playing.store(&self.bus, drafted.payload).await;
+    }
+
+    fn mailbox(number: u64) -> Arc<Mailbox> {
+        let many = NonZeroU32::new(1000).unwrap();
+        let limits = OutboxLimits {
+            frames_per_table: 4,
+            bytes_per_table: 100_000,
+            age: Duration::from_secs(3600),
+            table_rate: Rate::per_second(many, many),
+            connection_rate: Rate::per_second(many, many),
+        };
+        let id = ConnectionId(number);
+        Arc::new(Mailbox::new(id, Format::Json, limits))
+    }
+
+    fn join(&self, mailbox: &Arc<Mailbox>, table: TableId, cursor: Option<u64>) -> Arc<Feed> {
+        let join = Join {
+            mailbox: Arc::clone(mailbox),
+            player: None,
+            cursor: cursor.map(TableSeq::new),
+            deliver: Deliver::Events,
+        };
+        self.hub.join(table, &join)
+    }
+}
+
+impl Playing {
+    async fn store(&mut self, bus: &Bus, payload: Bytes) {
+        let append = Append {
+            address: self.address.clone(),
+            after: self.last,
+            id: format!("{}", self.referee.last_seq().get()),
+            types: String::new(),
+            worker: "w".parse().unwrap(),
+            command: None,
+            payload,
+        };
+        self.last = bus.log.append(append).await.unwrap();
+        self.referee.confirm();
+    }
+}
+
+/// The types and numbers of the frames that wait, once `count` of them do.
+async fn frames(mailbox: &Mailbox, feed: &Feed, count: usize) -> Vec<String> {
+    let mut frames = Vec::new();
+    while frames.len() < count {
+        let next = mailbox.lock().next(tokio::time::Instant::now());
+        match next {
+            Next::Send(frame, _) => {
+                let frame: serde_json::Value = serde_json::from_slice(&frame).unwrap();
+                let name = frame["type"].as_str().unwrap();
+                frames.push(match frame.get("seq") {
+                    Some(seq) => format!("{name} {seq}"),
+                    None => format!("{name} {}", frame["reason"].as_str().unwrap()),
+                });
+            }
+            Next::SnapshotDue(_) => feed.resolve(mailbox),
+            Next::LobbyDue | Next::WaitUntil(_) | Next::Nothing => mailbox.rung().await,
+        }
+    }
+    frames
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_message_of_all_may_be_lost() {
+    let scene = Scene::new();
+    let mut playing = scene.open().await;
+    let mailbox = Scene::mailbox(1);
+    let feed = scene.join(&mailbox, playing.table, None);
+    assert_eq!(
+        frames(&mailbox, &feed, 2).await,
+        ["subscribed 1", "snapshot 1"]
+    );
+    scene.faults.drop_live(1);
+    scene.say(&mut playing, 7).await;
+    assert_eq!(frames(&mailbox, &feed, 1).await, ["commit 2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_first_followers_share_one_feed_and_miss_nothing() {
+    let scene = Scene::new();
+    let mut playing = scene.open().await;
+    let mailboxes: Vec<_> = (0..100).map(Scene::mailbox).collect();
+    let feeds: Vec<_> = mailboxes
+        .iter()
+        .map(|mailbox| scene.join(mailbox, playing.table, None))
+        .collect();
+    assert!(feeds.iter().all(|feed| Arc::ptr_eq(feed, &feeds[0])));
+    scene.say(&mut playing, 7).await;
+    for mailbox in &mailboxes {
+        let seen = frames(mailbox, &feeds[0], 2).await;
+        if seen == ["subscribed 1", "snapshot 1"] {
+            assert_eq!(frames(mailbox, &feeds[0], 1).await, ["commit 2"]);
+        } else {
+            assert_eq!(seen, ["subscribed 2", "snapshot 2"]);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_ring_holds_what_it_says_and_no_more() {
+    let scene = Scene::new();
+    let mut playing = scene.open().await;
+    let mailbox = Scene::mailbox(1);
+    let feed = scene.join(&mailbox, playing.table, None);
+    frames(&mailbox, &feed, 2).await;
+    for number in 2..=9 {
+        scene.say(&mut playing, number).await;
+        assert_eq!(
+            frames(&mailbox, &feed, 1).await,
+            [format!("commit {number}")]
+        );
+    }
+    scene.join(&mailbox, playing.table, Some(5));
+    let missed = [
+        "subscribed 9",
+        "commit 6",
+        "commit 7",
+        "commit 8",
+        "commit 9",
+    ];
+    assert_eq!(frames(&mailbox, &feed, 5).await, missed);
+    scene.join(&mailbox, playing.table, Some(4));
+    assert_eq!(
+        frames(&mailbox, &feed, 2).await,
+        ["subscribed 9", "snapshot 9"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_waited_out_and_what_was_missed_is_read() {
+    let scene = Scene::new();
+    let mut playing = scene.open().await;
+    scene.faults.set_outage(true);
+    let mailbox = Scene::mailbox(1);
+    let feed = scene.join(&mailbox, playing.table, None);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    scene.faults.set_outage(false);
+    assert_eq!(
+        frames(&mailbox, &feed, 2).await,
+        ["subscribed 1", "snapshot 1"]
+    );
+    scene.say(&mut playing, 7).await;
+    assert_eq!(frames(&mailbox, &feed, 1).await, ["commit 2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn followers_are_told_of_an_outage_that_lasts() {
+    let scene = Scene::new();
+    let playing = scene.open().await;
+    scene.faults.set_outage(true);
+    let mailbox = Scene::mailbox(1);
+    let feed = scene.join(&mailbox, playing.table, None);
+    assert_eq!(
+        frames(&mailbox, &feed, 1).await,
+        ["unsubscribed unavailable"]
+    );
+    assert_eq!(mailbox.lock().take_dropped(), [(playing.table, feed.id)]);
+    scene.faults.set_outage(false);
+    let feed = scene.join(&mailbox, playing.table, None);
+    assert_eq!(
+        frames(&mailbox, &feed, 2).await,
+        ["subscribed 1", "snapshot 1"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_feed_ends_some_time_after_its_last_follower_left() {
+    let scene = Scene::new();
+    let playing = scene.open().await;
+    let mailbox = Scene::mailbox(1);
+    let feed = scene.join(&mailbox, playing.table, None);
+    frames(&mailbox, &feed, 2).await;
+    feed.leave(mailbox.connection);
+    tokio::time::sleep(LINGER / 2).await;
+    // Whoever comes back in time finds it as it was.
+    assert!(Arc::ptr_eq(
+        &feed,
+        &scene.join(&mailbox, playing.table, None)
+    ));
+    tokio::time::sleep(LINGER * 2).await;
+    assert_eq!(scene.hub.running().len(), 1);
+    feed.leave(mailbox.connection);
+    tokio::time::sleep(LINGER + Duration::from_secs(1)).await;
+    assert_eq!(scene.hub.running().len(), 0);
+    let other = scene.join(&mailbox, playing.table, None);
+    assert!(!Arc::ptr_eq(&feed, &other));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_in_the_archive_is_said_to_be_there() {
+    let scene = Scene::new();
+    let playing = scene.open().await;
+    let early = Scene::mailbox(1);
+    let feed = scene.join(&early, playing.table, None);
+    frames(&early, &feed, 2).await;
+    let ttl = Duration::from_secs(3600);
+    let tombstone = Bytes::from_static(b"tombstone");
+    let (address, last) = (&playing.address, playing.last);
+    scene
+        .bus
+        .log
+        .bury(address, last, tombstone, ttl)
+        .await
+        .unwrap();
+    // Who has the table in view keeps it.
+    assert!(feed.spectator_snapshot().is_some());
+    feed.leave(early.connection);
+    tokio::time::sleep(LINGER + Duration::from_secs(1)).await;
+    let late = Scene::mailbox(2);
+    let feed = scene.join(&late, playing.table, None);
+    assert_eq!(frames(&late, &feed, 1).await, ["unsubscribed archived"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_outbox_is_counted_and_ends_with_the_newest_snapshot() {
+    let scene = Scene::new();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _local = ::metrics::set_default_local_recorder(&recorder);
+    let mut playing = scene.open().await;
+    let (slow, quick) = (Scene::mailbox(1), Scene::mailbox(2));
+    let feed = scene.join(&slow, playing.table, None);
+    frames(&slow, &feed, 2).await;
+    scene.join(&quick, playing.table, None);
+    frames(&quick, &feed, 2).await;
+    for number in 2..=9 {
+        scene.say(&mut playing, number).await;
+        // The other one is not held up.
+        assert_eq!(frames(&quick, &feed, 1).await, [format!("commit {number}")]);
+    }
+    assert_eq!(frames(&slow, &feed, 1).await, ["snapshot 9"]);
+    let counted = metrics.render();
+    let line = "tablecast_gateway_frames_conflated_total 8";
+    assert!(counted.contains(line), "{counted}");
+}

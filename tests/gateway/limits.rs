@@ -1,0 +1,178 @@
+//! Bad input, floods, and clients that do not read.
+
+use serde_json::json;
+use tokio_tungstenite::tungstenite::{self, Message};
+
+use crate::socket::Socket;
+use crate::stage::{Stage, open};
+
+#[tokio::test]
+async fn a_frame_that_is_not_of_the_protocol_is_answered_and_ten_are_enough() {
+    let stage = Stage::new(&[]).await;
+    let mut client = stage.spectator().await;
+    for bad in [
+        "",
+        "{",
+        "[]",
+        r#"{"type":"dance"}"#,
+        r#"{"type":"ping","extra":1}"#,
+        r#"{"type":"subscribe","table":"7"}"#,
+        r#"{"type":"command","id":"a.b","table":"019ab3c4-5d6e-7f80-9123-456789abcdef","command":{}}"#,
+        r#"{"type":"open","id":"x","kind":"Chess"}"#,
+        r#"{"type":"subscribe"}"#,
+        "\"\\ud800\"",
+    ] {
+        client.send_raw(Message::text(bad)).await;
+        let error = client.expect("error").await;
+        assert_eq!(error["code"], "malformed", "{bad}");
+        assert_ne!(error["message"], "", "{bad}");
+    }
+    client.send_raw(Message::text("again")).await;
+    assert_eq!(client.closed().await, 4500);
+}
+
+#[tokio::test]
+async fn what_cannot_be_answered_closes_the_socket() {
+    let stage = Stage::new(&["--frame-bytes-max=1000"]).await;
+    let mut client = stage.spectator().await;
+    client.send_raw(Message::text("x".repeat(1001))).await;
+    assert_eq!(client.closed().await, 4501);
+
+    let mut client = stage.spectator().await;
+    client.send_raw(Message::binary(vec![0x80])).await;
+    assert_eq!(client.closed().await, 4502);
+
+    let (mut client, _) = Socket::connect(stage.address, Some("tablecast.v1.msgpack")).await;
+    client.send_raw(Message::text("{}")).await;
+    assert_eq!(client.closed().await, 4502);
+
+    let mut client = stage.spectator().await;
+    client
+        .send(json!({ "type": "hello", "token": "a.b.c" }))
+        .await;
+    assert_eq!(client.closed().await, 4503);
+}
+
+#[tokio::test]
+async fn an_unknown_offer_is_refused_and_none_means_json() {
+    let stage = Stage::new(&[]).await;
+    let refused = Socket::try_connect(stage.address, Some("chat, graphql-ws")).await;
+    let Err(tungstenite::Error::Http(response)) = refused.map(|_| ()) else {
+        panic!("upgraded");
+    };
+    assert_eq!(response.status(), 400);
+    let (_, welcome) = Socket::connect(stage.address, None).await;
+    assert_eq!(welcome["player"], serde_json::Value::Null);
+}
+
+#[tokio::test]
+async fn who_sends_too_fast_is_told_when_to_come_again_and_then_cut_off() {
+    let stage = Stage::new(&["--inbound-rate=1", "--inbound-burst=3"]).await;
+    let mut client = stage.spectator().await;
+    for data in 0..3 {
+        client.send(json!({ "type": "ping", "data": data })).await;
+        client.expect("pong").await;
+    }
+    client.send(json!({ "type": "ping" })).await;
+    let throttled = client.expect("error").await;
+    assert_eq!(throttled["code"], "throttled");
+    let wait = throttled["retry_after_ms"].as_u64().expect("a wait");
+    assert!((1..=1000).contains(&wait), "{wait}");
+    client
+        .say("c1", "019ab3c4-5d6e-7f80-9123-456789abcdef", 1)
+        .await;
+    let rejected = client.expect("rejected").await;
+    assert_eq!(rejected["code"], "throttled");
+    for _ in 0..20 {
+        client.send(json!({ "type": "ping" })).await;
+    }
+    assert_eq!(client.closed().await, 4504);
+}
+
+#[tokio::test]
+async fn spectators_watch_and_do_not_play() {
+    let stage = Stage::new(&["--subscriptions-max=1"]).await;
+    let mut nok = stage.player("Nok").await;
+    let (one, two) = (open(&mut nok).await, open(&mut nok).await);
+    let mut client = stage.spectator().await;
+    client.say("c1", &one, 1).await;
+    assert_eq!(client.expect("rejected").await["code"], "not_identified");
+    client.subscribe(&one).await;
+    client
+        .send(json!({ "type": "subscribe", "table": two }))
+        .await;
+    let refused = client.until("unsubscribed").await;
+    assert_eq!(refused["reason"], "too_many");
+    client
+        .send(json!({ "type": "unsubscribe", "table": one }))
+        .await;
+    client.expect("unsubscribed").await;
+    client.subscribe(&two).await;
+}
+
+#[tokio::test]
+async fn openings_that_cannot_be_are_rejected() {
+    let stage = Stage::new(&[]).await;
+    let mut nok = stage.player("Nok").await;
+    for (open, code) in [
+        (json!({ "kind": "go" }), "unknown_kind"),
+        (json!({ "seats": ["open", "open"] }), "bad_opening"),
+        (json!({ "seats": ["me", "me"] }), "bad_opening"),
+        (json!({ "seats": vec!["me"; 1000] }), "bad_opening"),
+        (json!({ "seats": ["me"] }), "bad_opening"),
+        (json!({ "seats": ["me", "bot"] }), "no_bots"),
+        (
+            json!({ "setup": { "seats": 3, "colour": 1 } }),
+            "bad_opening",
+        ),
+    ] {
+        let mut frame = json!({ "type": "open", "id": "o", "kind": "hidden-number" });
+        let fields = open.as_object().expect("an object").clone();
+        frame.as_object_mut().expect("an object").extend(fields);
+        nok.send(frame.clone()).await;
+        assert_eq!(nok.until("rejected").await["code"], code, "{frame}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_ends_with_the_right_view() {
+    let options = [
+        "--outbox-frames=8",
+        "--inbound-rate=10000",
+        "--inbound-burst=10000",
+    ];
+    let stage = Stage::new(&options).await;
+    let mut nok = stage.player("Nok").await;
+    let mut somchai = stage.player("Somchai").await;
+    let table = stage.table_of(&mut nok, &mut somchai).await;
+    let mut viewer = stage.spectator().await;
+    let views = json!({ "type": "subscribe", "table": table, "deliver": "views" });
+    viewer.send(views).await;
+    // Views grow with every number said: far more than sockets hold, and the viewer reads none of it.
+    let said = 2000;
+    for number in 1..=said {
+        nok.say(&format!("c{number}"), &table, number).await;
+        nok.until("accepted").await;
+    }
+    let last = u64::from(said) + 3;
+    let (mut have, mut frames) = (0, 0);
+    while have < last {
+        let frame = viewer.next().await.expect("a frame");
+        frames += 1;
+        match frame["type"].as_str().expect("a type") {
+            "snapshot" => {
+                let seq = frame["seq"].as_u64().expect("a number");
+                assert!(seq >= have);
+                have = seq;
+                let said = frame["view"]["game"]["said"].as_array().expect("numbers");
+                assert_eq!(said.len() as u64, have - 3);
+            }
+            "commit" => {
+                assert_eq!(frame["seq"], have + 1, "without a gap");
+                have += 1;
+            }
+            _ => {}
+        }
+    }
+    assert!(frames < said, "conflated: {frames} frames");
+}

@@ -1,0 +1,147 @@
+//! Everything a test of the gateway needs to stand on.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+
+use clap::Parser;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use serde_json::json;
+use tablecast::bus::Bus;
+use tablecast::bus::memory::{Faults, Network};
+use tablecast::catalog::Catalog;
+use tablecast::domain::{Identity, TableId};
+use tablecast::gateway::{self, GatewayConfig, GatewayError, Tokens};
+use tablecast::protocol::request::PresenceNotice;
+use tablecast::runtime::clock::Clock;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::hidden_number::HiddenNumber;
+use crate::socket::Socket;
+use crate::tiny_worker::TinyWorker;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    gateway: GatewayConfig,
+}
+
+const SECRET: &str = "a secret of at least thirty-two bytes";
+
+/// One gateway, one worker, and the wires between them.
+pub(crate) struct Stage {
+    pub(crate) address: SocketAddr,
+    pub(crate) bus: Bus,
+    pub(crate) catalog: Catalog,
+    pub(crate) network: std::sync::Arc<Network>,
+    /// Of the gateway's connection to the bus.
+    pub(crate) faults: Faults,
+    pub(crate) worker: TinyWorker,
+    pub(crate) notices: mpsc::Receiver<PresenceNotice>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) gateway: JoinHandle<Result<(), GatewayError>>,
+}
+
+impl Stage {
+    pub(crate) async fn new(options: &[&str]) -> Self {
+        let shards = NonZeroU16::new(2).expect("two");
+        let network = Network::new(shards, Clock::System);
+        let (bus, _) = network.connect();
+        let (of_gateway, faults) = network.connect();
+        Self::on(bus, of_gateway, network, faults, options).await
+    }
+
+    /// With buses of the caller's; `network` and `faults` are then for nothing.
+    pub(crate) async fn on(
+        bus: Bus,
+        of_gateway: Bus,
+        network: std::sync::Arc<Network>,
+        faults: Faults,
+        options: &[&str],
+    ) -> Self {
+        let catalog = Catalog::new().with::<HiddenNumber>();
+        let (worker, notices) = TinyWorker::start("w1", "hidden-number", &bus, &catalog).await;
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let line = ["gateway", "--token-secret", SECRET, "--guest-tokens"];
+        let line = Line::parse_from(line.into_iter().chain(options.iter().copied()));
+        let shutdown = CancellationToken::new();
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let running = gateway::run(
+            line.gateway,
+            listener,
+            of_gateway,
+            catalog.clone(),
+            Clock::System,
+            metrics,
+            shutdown.clone(),
+        );
+        let gateway = TaskTracker::new().spawn(running);
+        Self {
+            address,
+            bus,
+            catalog,
+            network,
+            faults,
+            worker,
+            notices,
+            shutdown,
+            gateway,
+        }
+    }
+
+    pub(crate) fn token(&self, name: &str) -> String {
+        let tokens = Tokens::new(&SECRET.parse().expect("long enough"));
+        let identity = Identity {
+            player: format!("player-{name}").parse().expect("an id"),
+            name: name.to_owned(),
+        };
+        let hour = std::time::Duration::from_secs(3600);
+        tokens.issue(&identity, Clock::System.now(), hour).0
+    }
+
+    pub(crate) async fn spectator(&self) -> Socket {
+        Socket::connect(self.address, Some("tablecast.v1.json"))
+            .await
+            .0
+    }
+
+    pub(crate) async fn player(&self, name: &str) -> Socket {
+        let mut socket = self.spectator().await;
+        socket
+            .send(json!({ "type": "hello", "token": self.token(name) }))
+            .await;
+        let welcome = socket.expect("welcome").await;
+        assert_eq!(welcome["name"], name);
+        socket
+    }
+
+    /// A table of two that has begun: Nok in seat 0, Somchai in seat 1. Opened by Nok's connection.
+    pub(crate) async fn table_of(&self, nok: &mut Socket, somchai: &mut Socket) -> String {
+        let table = open(nok).await;
+        let sit = json!({ "type": "command", "id": "sit", "table": table, "command": { "type": "table.sit" } });
+        somchai.send(sit).await;
+        somchai.until("accepted").await;
+        let start = json!({ "type": "command", "id": "start", "table": table, "command": { "type": "table.start" } });
+        nok.send(start).await;
+        nok.until("accepted").await;
+        table
+    }
+}
+
+/// Opens a table with an empty seat.
+pub(crate) async fn open(socket: &mut Socket) -> String {
+    socket
+        .send(json!({ "type": "open", "id": "open", "kind": "hidden-number" }))
+        .await;
+    let opened = socket.until("opened").await;
+    assert_eq!(opened["seq"], 1);
+    opened["table"].as_str().expect("an id").to_owned()
+}
+
+pub(crate) fn id_of(table: &str) -> TableId {
+    table.parse().expect("an id")
+}

@@ -1,0 +1,276 @@
+//! Tables that change hands.
+
+use bytes::Bytes;
+use serde_json::json;
+use tablecast::bus::{Append, Stored};
+use tablecast::domain::{Lifecycle, Seating, StreamSeq, TableEvent, TableId};
+use tablecast::protocol::envelope::{Envelope, Message};
+use tablecast::protocol::request::{Adoption, Verdict};
+use tablecast::protocol::subject::Address;
+
+use super::{another_worker, one_worker};
+use crate::nats_server::NatsServer;
+use crate::players::{Client, accepted, kind, new_table, pebbles_of, refused, take, two_players};
+
+fn address(client: &Client, table: TableId) -> Address {
+    Address::new(table, kind(crate::pebbles::KIND), client.bus.log.shards())
+}
+
+async fn raw_client(server: &NatsServer) -> async_nats::Client {
+    async_nats::connect(&server.url).await.expect("connected")
+}
+
+async fn append(client: &Client, table: TableId, after: StreamSeq, payload: Bytes) -> StreamSeq {
+    let append = Append {
+        address: address(client, table),
+        after,
+        id: format!("{table}:{}", after.get()),
+        types: "test".to_owned(),
+        worker: "by-hand".parse().expect("a worker id"),
+        command: None,
+        payload,
+    };
+    client.bus.log.append(append).await.expect("stored")
+}
+
+#[tokio::test]
+async fn a_table_that_is_adopted_away_is_forgotten_by_its_owner() {
+    let (server, first, client) = one_worker(&[]).await;
+    let request = two_players();
+    let table = request.table;
+    client.open(&request).await;
+    let second = another_worker(&server, "w2", &[]).await;
+    client.adopt_by(&second, table).await;
+    // Both listen: some command goes to the first, which is fenced, says so, and forgets the table.
+    let mut moved = 0;
+    for number in 0..100 {
+        let (by, id) = (["ann", "bob"][number % 2], format!("c{number}"));
+        let verdict = client
+            .command(table, by, &id, json!({ "type": "table.leave" }))
+            .await;
+        if let Verdict::Rejected(refusal) = verdict {
+            assert_eq!(refusal.code, "moved");
+            assert!(refusal.retry_after_ms.is_some());
+            moved += 1;
+        }
+        client
+            .command(
+                table,
+                by,
+                &format!("s{number}"),
+                json!({ "type": "table.sit" }),
+            )
+            .await;
+        if moved > 0 {
+            break;
+        }
+    }
+    assert_eq!(moved, 1);
+    let claims: Vec<_> = client.commits(table).await;
+    let claims = claims.iter().flat_map(|commit| &commit.events);
+    let claims: Vec<_> = claims
+        .filter_map(|event| match event {
+            TableEvent::Lifecycle(Lifecycle::Claimed { worker }) => Some(worker.as_str()),
+            TableEvent::Lifecycle(_) | TableEvent::Game(_) => None,
+        })
+        .collect();
+    assert_eq!(claims, ["w2"]);
+    drop(first);
+    assert!(matches!(
+        client.persist(table, "ann", "go", take(1)).await,
+        Verdict::Accepted { .. }
+    ));
+}
+
+#[tokio::test]
+async fn a_retry_at_the_next_owner_gets_the_first_verdict() {
+    let (server, first, client) = one_worker(&[]).await;
+    let request = two_players();
+    let table = request.table;
+    client.open(&request).await;
+    assert_eq!(
+        client.command(table, "ann", "a1", take(2)).await,
+        accepted(2)
+    );
+    drop(first);
+    let _second = another_worker(&server, "w2", &[]).await;
+    assert_eq!(
+        client.persist(table, "ann", "a1", take(2)).await,
+        accepted(2)
+    );
+    assert_eq!(
+        client.persist(table, "bob", "b1", take(2)).await,
+        accepted(4)
+    );
+}
+
+#[tokio::test]
+async fn poison_costs_the_owner_its_table_and_the_table_nothing() {
+    let (server, _worker, client) = one_worker(&[]).await;
+    let request = two_players();
+    let table = request.table;
+    client.open(&request).await;
+    let foreign = raw_client(&server).await;
+    for subject in [
+        address(&client, table).evt(),
+        // Another kind's subject with the same table id is another subject.
+        address(&client, table).evt().replace("pebbles", "chess"),
+    ] {
+        foreign
+            .publish(subject, "what?".into())
+            .await
+            .expect("sent");
+    }
+    foreign.flush().await.expect("sent");
+    let fenced = async {
+        while client
+            .bus
+            .log
+            .read(table, StreamSeq::ZERO)
+            .await
+            .expect("read")
+            .len()
+            < 3
+        {}
+        client.command(table, "ann", "a1", take(1)).await
+    };
+    assert_eq!(refused(fenced.await).code, "moved");
+    assert_eq!(
+        client.persist(table, "ann", "a1", take(1)).await,
+        accepted(3)
+    );
+    // Adopted again, and the letter is still one.
+    drop(_worker);
+    let _second = another_worker(&server, "w2", &[]).await;
+    assert_eq!(
+        client.persist(table, "bob", "b1", take(1)).await,
+        accepted(5)
+    );
+    let context = async_nats::jetstream::new(foreign);
+    let dead = context.get_stream("DEAD").await.expect("the stream");
+    assert_eq!(dead.cached_info().state.messages, 1);
+}
+
+#[tokio::test]
+async fn a_commit_that_cannot_be_played_costs_only_its_table() {
+    let (_server, _worker, client) = one_worker(&[]).await;
+    let request = two_players();
+    let table = request.table;
+    client.open(&request).await;
+    let entries = client
+        .bus
+        .log
+        .read(table, StreamSeq::ZERO)
+        .await
+        .expect("read");
+    let first: Envelope<serde_json::Value> =
+        Envelope::decode(&entries[0].payload, table).expect("a commit");
+    let mut impossible = first;
+    impossible.commit.seq = impossible.commit.seq.next();
+    impossible.commit.events = vec![TableEvent::Game(
+        json!({ "type": "taken", "seat": 0, "count": 99, "take_by": null }),
+    )];
+    append(&client, table, entries[0].seq, impossible.encode()).await;
+    assert_eq!(
+        refused(client.command(table, "ann", "a1", take(1)).await).code,
+        "moved"
+    );
+    let declined = async {
+        loop {
+            match client.adopt(table).await {
+                Adoption::Declined(refusal) => return refusal,
+                Adoption::Owned { .. } => tokio::task::yield_now().await,
+            }
+        }
+    };
+    assert_eq!(declined.await.code, "internal");
+    let other = two_players();
+    assert_eq!(client.open(&other).await, accepted(1));
+    assert_eq!(
+        client.command(other.table, "ann", "a1", take(1)).await,
+        accepted(2)
+    );
+}
+
+#[tokio::test]
+async fn a_commit_of_a_newer_version_is_not_skipped() {
+    let (server, worker, client) = one_worker(&[]).await;
+    let request = two_players();
+    let table = request.table;
+    client.open(&request).await;
+    drop(worker);
+    let entries = client
+        .bus
+        .log
+        .read(table, StreamSeq::ZERO)
+        .await
+        .expect("read");
+    let mut newer: Envelope<serde_json::Value> =
+        Envelope::decode(&entries[0].payload, table).expect("a commit");
+    newer.v += 1;
+    append(&client, table, entries[0].seq, newer.encode()).await;
+    let _second = another_worker(&server, "w2", &[]).await;
+    let Adoption::Declined(refusal) = client.adopt(table).await else {
+        panic!("adopted");
+    };
+    assert_eq!(refusal.code, "newer_version");
+    let dead = async_nats::jetstream::new(raw_client(&server).await);
+    let dead = dead.get_stream("DEAD").await.expect("the stream");
+    assert_eq!(dead.cached_info().state.messages, 0);
+}
+
+#[tokio::test]
+async fn the_marker_that_an_owner_did_not_live_to_write_is_written_once() {
+    let (server, worker, client) = one_worker(&[]).await;
+    let request = pebbles_of([Seating::Bot, Seating::Bot], json!({}));
+    client.open(&request).await;
+    client.markers(request.table).await;
+    drop(worker);
+    // The same commits at another table, by hand, without a marker.
+    let table = new_table();
+    let mut after = StreamSeq::ZERO;
+    for commit in client.commits(request.table).await {
+        let envelope = Envelope {
+            v: 1,
+            table,
+            kind: kind(crate::pebbles::KIND),
+            commit,
+        };
+        after = append(&client, table, after, envelope.encode()).await;
+    }
+    let workers = [
+        another_worker(&server, "w2", &[]).await,
+        another_worker(&server, "w3", &[]).await,
+    ];
+    for _ in 0..10 {
+        let Adoption::Declined(refusal) = client.adopt(table).await else {
+            panic!("adopted");
+        };
+        assert!(
+            ["game_over", "moved"].contains(&refusal.code.as_str()),
+            "{refusal:?}"
+        );
+    }
+    assert_eq!(client.markers(table).await, 1);
+    let entries = client
+        .bus
+        .log
+        .read(table, StreamSeq::ZERO)
+        .await
+        .expect("read");
+    assert!(entries.iter().all(|entry| entry.what == Stored::Commit));
+    assert_eq!(entries.last().map(|last| last.seq), Some(after));
+    drop(workers);
+}
+
+#[tokio::test]
+async fn an_unknown_table_is_not_adopted() {
+    let (_server, _worker, client) = one_worker(&[]).await;
+    let Adoption::Declined(refusal) = client.adopt(new_table()).await else {
+        panic!("adopted");
+    };
+    assert_eq!(
+        (refusal.code.as_str(), refusal.retry_after_ms),
+        ("unknown_table", None)
+    );
+}

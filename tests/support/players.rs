@@ -1,0 +1,315 @@
+//! Workers under test, and those who ask them for something: over the bus, as a gateway does.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use tablecast::bus::{Bus, RequestError};
+use tablecast::catalog::Catalog;
+use tablecast::domain::{
+    Cause, CommandId, Identity, Kind, PresenceChange, Seat, Seating, StartRule, StreamSeq, TableId,
+    TableOptions, TableSeq, Timestamp,
+};
+use tablecast::games::liap_tui::LiapTui;
+use tablecast::protocol::envelope::{Envelope, Message};
+use tablecast::protocol::request::{
+    AdoptRequest, Adoption, CommandRequest, OpenRequest, PresenceNotice, Refusal, Verdict, decode,
+    encode,
+};
+use tablecast::protocol::subject;
+use tablecast::runtime::clock::Clock;
+use tablecast::runtime::config::from_args;
+use tablecast::runtime::entropy::Entropy;
+use tablecast::worker::{self, WorkerError};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::pebbles::{self, Pebbles};
+
+/// How long something that must happen may take.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+/// A worker in this process. Dropped, it is gone without a goodbye.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) id: String,
+    stop: CancellationToken,
+    task: JoinSet<Result<(), WorkerError>>,
+}
+
+impl Worker {
+    /// Starts one on a connection of its own.
+    pub(crate) fn start(bus: Bus, id: &str, clock: Clock, more: &[&str]) -> Self {
+        let options = ["--worker-id", id, "--ended-linger", "1s"];
+        let options: Vec<&str> = options.into_iter().chain(more.iter().copied()).collect();
+        let config = from_args(&options).expect("options");
+        let catalog = Catalog::new().with::<Pebbles>().with::<LiapTui>();
+        let stop = CancellationToken::new();
+        let mut task = JoinSet::new();
+        let time = (clock, Entropy::from_os());
+        task.spawn(worker::run(config, bus, catalog, time, stop.clone()));
+        Self {
+            id: id.to_owned(),
+            stop,
+            task,
+        }
+    }
+
+    /// Asks it to stop.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until it has stopped.
+    pub(crate) async fn stopped(mut self) {
+        let ended = timeout(SOON, self.task.join_next()).await;
+        let result = ended.expect("it stops in time").expect("it ran");
+        result.expect("no panic").expect("a clean stop");
+    }
+}
+
+/// Whoever asks workers for something.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) bus: Bus,
+}
+
+/// A commit of any game.
+pub(crate) type AnyCommit = tablecast::domain::Commit<Value>;
+
+pub(crate) fn new_table() -> TableId {
+    let now = Timestamp::from_millis(1_795_000_000_000);
+    TableId::new(now, rand::random())
+}
+
+pub(crate) fn kind(text: &str) -> Kind {
+    text.parse().expect("a kind")
+}
+
+pub(crate) fn player(name: &str) -> Identity {
+    Identity {
+        player: name.parse().expect("a player"),
+        name: name.to_uppercase(),
+    }
+}
+
+pub(crate) fn id(text: &str) -> CommandId {
+    text.parse().expect("a command id")
+}
+
+pub(crate) fn human(name: &str) -> Seating {
+    let Identity { player, name } = player(name);
+    Seating::Human { player, name }
+}
+
+/// A table of pebbles that begins at once, opened by ann with the command id `open`.
+pub(crate) fn pebbles_of(seats: [Seating; 2], setup: Value) -> OpenRequest {
+    OpenRequest {
+        table: new_table(),
+        by: player("ann"),
+        id: id("open"),
+        setup,
+        options: TableOptions {
+            start: StartRule::WhenFull,
+            bot_delay_ms: (0, 0),
+            ..TableOptions::default()
+        },
+        seats: seats.to_vec(),
+        host: None,
+    }
+}
+
+/// Ann against bob.
+pub(crate) fn two_players() -> OpenRequest {
+    pebbles_of([human("ann"), human("bob")], json!({}))
+}
+
+pub(crate) fn take(count: u32) -> Value {
+    json!({ "type": "take", "count": count })
+}
+
+pub(crate) fn refused(verdict: Verdict) -> Refusal {
+    match verdict {
+        Verdict::Rejected(refusal) => refusal,
+        Verdict::Accepted { seq } => panic!("accepted as commit {}", seq.get()),
+    }
+}
+
+pub(crate) fn accepted(seq: u64) -> Verdict {
+    Verdict::Accepted {
+        seq: TableSeq::new(seq),
+    }
+}
+
+impl Client {
+    /// Asks whoever serves a subject, and waits for somebody to do so.
+    async fn ask(&self, subject: String, payload: Bytes) -> Bytes {
+        let asked = async {
+            loop {
+                let answer = self
+                    .bus
+                    .mail
+                    .request(subject.clone(), payload.clone(), SOON)
+                    .await;
+                match answer {
+                    Ok(answer) => return answer,
+                    Err(RequestError::NoResponders) => sleep(Duration::from_millis(5)).await,
+                    Err(error) => panic!("{subject}: {error}"),
+                }
+            }
+        };
+        timeout(SOON, asked).await.expect("an answer in time")
+    }
+
+    pub(crate) async fn open(&self, request: &OpenRequest) -> Verdict {
+        let subject = subject::open(&kind(pebbles::KIND));
+        decode(&self.ask(subject, encode(request)).await).expect("a verdict")
+    }
+
+    /// One try, by a player, with this command id.
+    pub(crate) async fn try_command(
+        &self,
+        table: TableId,
+        by: &str,
+        command_id: &str,
+        command: Value,
+    ) -> Result<Verdict, RequestError> {
+        let request = CommandRequest {
+            by: player(by),
+            id: id(command_id),
+            command,
+        };
+        let mail = &self.bus.mail;
+        let answer = mail.request(subject::cmd(table), encode(&request), SOON);
+        Ok(decode(&answer.await?).expect("a verdict"))
+    }
+
+    pub(crate) async fn command(
+        &self,
+        table: TableId,
+        by: &str,
+        command_id: &str,
+        command: Value,
+    ) -> Verdict {
+        let answer = self.try_command(table, by, command_id, command).await;
+        answer.expect("an answer")
+    }
+
+    /// As a gateway does: until there is a verdict that will not pass, with adoption if nobody owns the table.
+    pub(crate) async fn persist(
+        &self,
+        table: TableId,
+        by: &str,
+        command_id: &str,
+        command: Value,
+    ) -> Verdict {
+        let persisted = async {
+            loop {
+                match self
+                    .try_command(table, by, command_id, command.clone())
+                    .await
+                {
+                    Ok(Verdict::Rejected(refusal)) if refusal.retry_after_ms.is_some() => {}
+                    Ok(verdict) => return verdict,
+                    Err(RequestError::NoResponders) => {
+                        self.adopt(table).await;
+                    }
+                    Err(RequestError::Unreachable | RequestError::Timeout) => {}
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(SOON, persisted).await.expect("a verdict in time")
+    }
+
+    pub(crate) async fn adopt(&self, table: TableId) -> Adoption {
+        let subject = subject::adopt(&kind(pebbles::KIND));
+        let answer = self.ask(subject, encode(&AdoptRequest { table })).await;
+        decode(&answer).expect("an adoption")
+    }
+
+    /// Asks until this worker says that it owns the table.
+    pub(crate) async fn adopt_by(&self, worker: &Worker, table: TableId) {
+        let owner = worker.id.parse().expect("a worker id");
+        let wanted = Adoption::Owned { worker: owner };
+        let adopted = async { while self.adopt(table).await != wanted {} };
+        timeout(SOON, adopted).await.expect("an owner in time");
+    }
+
+    pub(crate) async fn presence(&self, table: TableId, who: &str, change: PresenceChange) {
+        let notice = PresenceNotice {
+            player: player(who).player,
+            gateway: "g1".to_owned(),
+            change,
+        };
+        let sent = self.bus.mail.notify(subject::seat(table), encode(&notice));
+        sent.await.expect("sent");
+    }
+
+    /// The commits in the log. What is no commit is left out.
+    pub(crate) async fn commits(&self, table: TableId) -> Vec<AnyCommit> {
+        let entries = self.bus.log.read(table, StreamSeq::ZERO).await;
+        let entries = entries.expect("the log is readable");
+        entries
+            .iter()
+            .filter_map(|entry| Envelope::decode(&entry.payload, table).ok())
+            .map(|envelope| envelope.commit)
+            .collect()
+    }
+
+    /// The event types of every commit, in order.
+    pub(crate) async fn types(&self, table: TableId) -> Vec<Vec<String>> {
+        self.commits(table).await.iter().map(types).collect()
+    }
+
+    /// Waits until a commit with such an event is in the log.
+    pub(crate) async fn wait_for(&self, table: TableId, event: &str) {
+        let seen = async {
+            let mut live = self.bus.log.follow(table).await.expect("followed");
+            let is_there = |all: &[Vec<String>]| all.iter().flatten().any(|one| one == event);
+            while !is_there(&self.types(table).await) {
+                // A copy may be lost, so the log is looked at now and then.
+                timeout(Duration::from_millis(200), live.next()).await.ok();
+            }
+        };
+        let seen = timeout(SOON, seen).await;
+        assert!(seen.is_ok(), "no {event} in {:?}", self.types(table).await);
+    }
+
+    /// How many completion markers the shard holds for a table, once there is one.
+    pub(crate) async fn markers(&self, table: TableId) -> usize {
+        let markers = self
+            .bus
+            .log
+            .markers(table.shard(self.bus.log.shards()), StreamSeq::ZERO);
+        let mut markers = markers.await.expect("markers");
+        let mut count = 0;
+        let mut patience = SOON;
+        while let Ok(Some(marker)) = timeout(patience, markers.next()).await {
+            if marker.expect("a marker").address.table == table {
+                count += 1;
+                // A second one would come right after the first.
+                patience = Duration::from_millis(300);
+            }
+        }
+        count
+    }
+}
+
+pub(crate) fn types(commit: &AnyCommit) -> Vec<String> {
+    let values = commit.events.iter().map(|event| {
+        let event = serde_json::to_value(event).expect("an event");
+        event["type"].as_str().expect("a type").to_owned()
+    });
+    values.collect()
+}
+
+/// Which seat's bot made it, if one did.
+pub(crate) fn bot_of(commit: &AnyCommit) -> Option<Seat> {
+    match commit.cause {
+        Cause::Bot { seat } => Some(seat),
+        Cause::Command { .. } | Cause::Clock | Cause::Presence | Cause::Claim => None,
+    }
+}
