@@ -49,7 +49,7 @@ enum Event {
     Marked { seat: Seat, cell: usize },
 }
 
-/// Nothing is hidden in this game, so every viewer sees the same.
+/// Nothing is hidden in this game: viewers differ only in what they may do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 struct View {
     board: [String; 3],
@@ -139,20 +139,19 @@ impl Game for TicTacToe {
         self.turn = Seat(1 - seat.0);
     }
 
-    fn view(&self, _viewer: Viewer) -> View {
+    fn view(&self, viewer: Viewer) -> View {
         let mark = |cell: usize| match self.cells[cell] {
             None => '.',
             Some(Seat(0)) => 'X',
             Some(_) => 'O',
         };
         let row = |row: usize| (0..3).map(|column| mark(3 * row + column)).collect();
-        let choices = if self.outcome().is_some() {
-            Vec::new()
-        } else {
-            self.free_cells()
-                .map(|cell| Command::Mark { cell })
-                .collect()
-        };
+        let is_in_turn = self
+            .awaiting()
+            .iter()
+            .any(|seat| viewer == Viewer::Seated(*seat));
+        let free_cells = self.free_cells().filter(|_| is_in_turn);
+        let choices = free_cells.map(|cell| Command::Mark { cell }).collect();
         View {
             board: [row(0), row(1), row(2)],
             turn: self.turn,

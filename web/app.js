@@ -12,6 +12,8 @@ const $ = (id) => document.getElementById(id);
 /** What the screens share. */
 class App {
   identity = new Identity();
+  /** The games that can be opened here: `kind`, and whether it has `bots`. */
+  games = [];
   /** The table at which this player last sat, so that the lobby can lead back. */
   myTable = sessionStorage.getItem("tablecast.table");
   #leaveScreen = () => {};
@@ -23,6 +25,13 @@ class App {
     document.addEventListener("click", (event) => this.#onClick(event));
     setInterval(() => this.#tick(), 200);
     this.show();
+    this.#loadGames();
+  }
+
+  async #loadGames() {
+    const response = await fetch("/v1/games").catch(() => null);
+    if (response?.ok) this.games = (await response.json()).games;
+    if (document.body.className === "in-lobby") this.show();
   }
 
   go(path) {

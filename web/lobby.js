@@ -32,8 +32,8 @@ export function lobbyScreen(root, app) {
     draw();
   }
 
-  function newGame(seats) {
-    during(async () => app.go(`/t/${await openGame(app, seats)}`));
+  function newGame(kind, seats) {
+    during(async () => app.go(`/t/${await openGame(app, kind, seats)}`));
   }
 
   function sit(table) {
@@ -55,13 +55,18 @@ export function lobbyScreen(root, app) {
   }
 
   function hero() {
+    // Until the list is here, the game that comes with Tablecast is likely among it.
+    const hasLiapTui = !app.games.length || app.games.some(({ kind }) => kind === "liap-tui");
+    const others = app.games.filter(({ kind }) => kind !== "liap-tui");
     return h("section.hero", { key: "hero", "aria-labelledby": "hero-title" },
       h("div.hero-pieces", { "aria-hidden": "true" }, HERO.map((piece) => pieceNode(piece))),
-      h("h1", { id: "hero-title" }, "Liap Tui"),
-      h("p.lead", null, "Say how many piles you will take, then take exactly that many. Four seats, 32 pieces, first to 50."),
+      h("h1", { id: "hero-title" }, hasLiapTui ? "Liap Tui" : "Tables"),
+      hasLiapTui && h("p.lead", null, "Say how many piles you will take, then take exactly that many. Four seats, 32 pieces, first to 50."),
       h("div.actions", null,
-        h("button.primary", { data: { testid: "new-game" }, disabled: isBusy, onclick: () => newGame() }, "New game against bots"),
-        h("button", { data: { testid: "new-table" }, disabled: isBusy, onclick: () => newGame(["me", "open", "open", "open"]) }, "Invite friends"),
+        hasLiapTui && h("button.primary", { data: { testid: "new-game" }, disabled: isBusy, onclick: () => newGame("liap-tui") }, "New game against bots"),
+        hasLiapTui && h("button", { data: { testid: "new-table" }, disabled: isBusy, onclick: () => newGame("liap-tui", ["me", "open", "open", "open"]) }, "Invite friends"),
+        others.map(({ kind, bots }) =>
+          h("button", { key: kind, data: { testid: "new-other", kind }, disabled: isBusy || !bots, onclick: () => newGame(kind) }, `New ${kind}`)),
         h("label.field", null, "Pace ",
           h("select", { data: { testid: "pace" }, onchange: (event) => setPace(event.target.value) },
             Object.entries(PACES).map(([value, { label }]) => h("option", { value, selected: value === pace() }, label))))),

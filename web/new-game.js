@@ -19,16 +19,22 @@ export function setPace(value) {
   localStorage.setItem(STORE, value);
 }
 
+/** What a game's table is opened with: only Liap Tui's pauses are known here. */
+const SETUPS = {
+  "liap-tui": (share) => ({ pauses: Object.fromEntries(Object.entries(PAUSES_MS).map(([name, ms]) => [name, Math.round(ms * share)])) }),
+};
+
 /**
- * Opens a table of Liap Tui and, if every seat is filled, starts it.
+ * Opens a table and, if every seat is filled, starts it.
+ * @param {string} kind which game
  * @param {string[]} [seats] `me`, `bot` or `open` by seat; nothing means me against bots
  * @returns {Promise<string>} the table's id
  */
-export async function openGame({ connection }, seats) {
+export async function openGame({ connection }, kind, seats) {
   const { share, bots } = PACES[pace()];
-  const pauses = Object.fromEntries(Object.entries(PAUSES_MS).map(([name, ms]) => [name, Math.round(ms * share)]));
+  const setup = SETUPS[kind]?.(share) ?? {};
   const options = { bot_delay_ms: bots };
-  const { table } = await connection.open({ kind: "liap-tui", setup: { pauses }, options, ...(seats ? { seats } : {}) });
+  const { table } = await connection.open({ kind, setup, options, ...(seats ? { seats } : {}) });
   if (!seats?.includes("open")) await connection.command(table, { type: "table.start" });
   return table;
 }

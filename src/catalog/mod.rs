@@ -60,6 +60,11 @@ impl Catalog {
         self.games.get(kind)
     }
 
+    /// All games, by name.
+    pub fn rules(&self) -> impl Iterator<Item = &Arc<dyn Rules>> {
+        self.games.values()
+    }
+
     /// All names, in order.
     pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
         self.games.keys()

@@ -19,7 +19,8 @@ use super::connection::{self, Served};
 use super::hub::Known;
 use super::page;
 use super::token::{NAME_CHARS_MAX, shown_name};
-use crate::domain::{Identity, PlayerId, TableId, Timestamp};
+use crate::catalog::Catalog;
+use crate::domain::{Identity, Kind, PlayerId, TableId, Timestamp};
 use crate::protocol::frame::{Format, LobbyEntry};
 
 /// The largest body that any route takes.
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     pub served: Arc<Served>,
     /// Connections, so that shutdown can wait for them.
     pub connections: TaskTracker,
+    /// The games that can be opened here.
+    pub catalog: Catalog,
     /// How long a guest's token is good; nothing if there are no guests.
     pub guest_ttl: Option<Duration>,
 }
@@ -45,6 +48,7 @@ pub(super) fn routes(shared: Shared) -> Router {
     Router::new()
         .route("/ws", get(ws))
         .route("/v1/guest", post(guest))
+        .route("/v1/games", get(games))
         .route("/v1/tables", get(tables))
         .route("/v1/tables/{id}", get(table))
         .route("/", get(page::index))
@@ -164,6 +168,30 @@ async fn guest(
         expires_at,
     };
     ([(header::CACHE_CONTROL, "no-store")], Json(guest)).into_response()
+}
+
+#[derive(Debug, Serialize)]
+struct Games {
+    games: Vec<GameLine>,
+}
+
+#[derive(Debug, Serialize)]
+struct GameLine {
+    kind: Kind,
+    rules: u32,
+    bots: bool,
+}
+
+async fn games(State(shared): State<Shared>) -> Response {
+    let games = shared.catalog.rules().map(|rules| GameLine {
+        kind: rules.kind().clone(),
+        rules: rules.rules_version(),
+        bots: rules.has_bots(),
+    });
+    Json(Games {
+        games: games.collect(),
+    })
+    .into_response()
 }
 
 #[derive(Debug, Serialize)]

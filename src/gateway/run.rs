@@ -75,6 +75,7 @@ pub async fn run(
     shared_tasks.spawn(owners::run(owners, hub, bus, tasks.stop.clone()));
     let shared = Shared {
         guest_ttl: config.guest_tokens.then_some(config.guest_token_ttl),
+        catalog,
         served,
         connections: tasks.connections.clone(),
     };

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::bus::{Bus, LobbyChange, RequestError};
@@ -12,14 +15,16 @@ use crate::catalog::{Catalog, Rules};
 use crate::domain::{
     CommandId, Identity, Kind, PlayerId, Seating, StartRule, TableId, TableOptions,
 };
-use crate::protocol::frame::LobbyStatus;
+use crate::protocol::frame::{LobbyEntry, LobbyStatus};
 use crate::protocol::request::{AdoptRequest, Adoption, OpenRequest, Verdict, decode, encode};
 use crate::protocol::subject;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 
-/// How long a worker may take to open a table.
-const OPEN_MAX: Duration = Duration::from_secs(10);
+/// How long a worker may take to be there, and to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// Who opens tables so that people have some.
 #[derive(Debug)]
@@ -33,30 +38,24 @@ pub(super) struct House {
 
 impl House {
     /// Takes over what an earlier run left behind, so that it is played to its end.
-    ///
-    /// # Errors
-    /// If the bus is closed.
-    pub(super) async fn adopt_leftovers(&self) -> anyhow::Result<BTreeSet<TableId>> {
-        let mut running = BTreeSet::new();
-        for entry in self.bus.lobby.list().await? {
+    async fn adopt_leftovers(&self) -> anyhow::Result<Kept> {
+        let mut kept = Kept::default();
+        let known = |entry: &LobbyEntry| self.catalog.get(&entry.kind).is_some();
+        for entry in self.bus.lobby.list().await?.into_iter().filter(known) {
             let request = encode(&AdoptRequest { table: entry.table });
-            let answer = self
-                .bus
-                .mail
-                .request(subject::adopt(&entry.kind), request, OPEN_MAX)
-                .await?;
-            match decode(&answer)? {
-                Adoption::Owned { .. } if entry.status == LobbyStatus::Running => {
-                    running.insert(entry.table);
+            let answer = self.ask(subject::adopt(&entry.kind), request).await?;
+            match (decode(&answer)?, entry.status) {
+                (Adoption::Owned { .. }, LobbyStatus::Running) => {
+                    kept.running.insert(entry.table);
                 }
-                Adoption::Owned { .. } => {}
-                Adoption::Declined(refusal) => {
+                (Adoption::Owned { .. }, LobbyStatus::Waiting) => kept.waiting = Some(entry.table),
+                (Adoption::Declined(refusal), _) => {
                     info!(table.id = %entry.table, code = %refusal.code, "a leftover is not taken");
                     self.bus.lobby.remove(entry.table).await?;
                 }
             }
         }
-        Ok(running)
+        Ok(kept)
     }
 
     /// Keeps `tables` tables of bots running, and one waiting for a player, until cancelled.
@@ -64,29 +63,23 @@ impl House {
     /// # Errors
     /// If a table cannot be opened.
     pub(super) async fn keep_open(&self, tables: usize) -> anyhow::Result<()> {
-        let mut changes = self.bus.lobby.watch().await?;
-        let mut ours = self.adopt_leftovers().await?;
-        let mut waiting: Option<TableId> = None;
+        let mut kept = self.adopt_leftovers().await?;
+        let mut changes = self.watch().await;
         loop {
-            while ours.len() < tables {
-                ours.insert(self.open(Seats::AllBots, ours.len()).await?);
+            while kept.running.len() < tables {
+                kept.running
+                    .insert(self.open(Seats::AllBots, kept.running.len()).await?);
             }
-            if waiting.is_none() && tables > 0 {
-                waiting = Some(self.open(Seats::OneOpen, 0).await?);
+            if kept.waiting.is_none() && tables > 0 {
+                kept.waiting = Some(self.open(Seats::OneOpen, 0).await?);
             }
             match changes.next().await {
-                Some(LobbyChange::Removed(table)) => {
-                    ours.remove(&table);
-                    if waiting == Some(table) {
-                        waiting = None;
-                    }
+                Some(LobbyChange::Removed(table)) => kept.forget(table),
+                Some(LobbyChange::Put(entry)) if entry.status == LobbyStatus::Running => {
+                    kept.waiting.take_if(|waiting| *waiting == entry.table);
                 }
-                Some(LobbyChange::Put(entry)) => {
-                    if waiting == Some(entry.table) && entry.status == LobbyStatus::Running {
-                        waiting = None;
-                    }
-                }
-                None => bail!("the list of tables cannot be watched any more"),
+                Some(LobbyChange::Put(_)) => {}
+                None => changes = self.watch().await,
             }
         }
     }
@@ -96,24 +89,33 @@ impl House {
     /// # Errors
     /// If a table cannot be opened.
     pub(super) async fn play(&self, games: usize, at_once: usize) -> anyhow::Result<Vec<TableId>> {
-        let mut changes = self.bus.lobby.watch().await?;
+        let mut changes = self.watch().await;
         let mut played = Vec::with_capacity(games);
-        let mut running = BTreeSet::new();
-        while played.len() < games || !running.is_empty() {
-            while played.len() < games && running.len() < at_once {
+        let mut kept = Kept::default();
+        while played.len() < games || !kept.running.is_empty() {
+            while played.len() < games && kept.running.len() < at_once {
                 let table = self.open(Seats::AllBots, played.len()).await?;
                 played.push(table);
-                running.insert(table);
+                kept.running.insert(table);
             }
             match changes.next().await {
-                Some(LobbyChange::Removed(table)) => {
-                    running.remove(&table);
-                }
+                Some(LobbyChange::Removed(table)) => kept.forget(table),
                 Some(LobbyChange::Put(_)) => {}
-                None => bail!("the list of tables cannot be watched any more"),
+                None => changes = self.watch().await,
             }
         }
         Ok(played)
+    }
+
+    /// Watches the list of tables, as soon as it can be watched.
+    async fn watch(&self) -> BoxStream<'static, LobbyChange> {
+        loop {
+            match self.bus.lobby.watch().await {
+                Ok(changes) => return changes,
+                Err(error) => warn!(%error, "the list of tables cannot be watched"),
+            }
+            tokio::time::sleep(PAUSE * 10).await;
+        }
     }
 
     /// Opens a table of the house. `turn` goes through the games that have bots.
@@ -132,31 +134,38 @@ impl House {
             .expect("the kind is out of the catalog");
         let table = self.entropy.table_id(Clock::System.now());
         let request = encode(&self.request(table, &**rules, seats)?);
-        let mut tries = 0;
+        let until = Instant::now() + PATIENCE;
         loop {
-            tries += 1;
-            let answer = self
+            match decode(&self.ask(subject::open(kind), request.clone()).await?)? {
+                Verdict::Accepted { .. } => return Ok(table),
+                Verdict::Rejected(refusal)
+                    if refusal.retry_after_ms.is_some() && Instant::now() < until =>
+                {
+                    warn!(code = %refusal.code, "a table of the house is not open yet");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Verdict::Rejected(refusal) => {
+                    bail!("a table of the house was refused: {}", refusal.message)
+                }
+            }
+        }
+    }
+
+    /// Asks a worker. One that has just started may not listen yet.
+    async fn ask(&self, subject: String, request: Bytes) -> anyhow::Result<Bytes> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self
                 .bus
                 .mail
-                .request(subject::open(kind), request.clone(), OPEN_MAX)
-                .await;
-            match answer {
-                Ok(answer) => match decode(&answer)? {
-                    Verdict::Accepted { .. } => return Ok(table),
-                    Verdict::Rejected(refusal)
-                        if refusal.retry_after_ms.is_some() && tries < 20 =>
-                    {
-                        warn!(code = %refusal.code, "a table of the house is not open yet");
-                    }
-                    Verdict::Rejected(refusal) => {
-                        bail!("a table of the house was refused: {}", refusal.message)
-                    }
-                },
-                // A worker that has just started may not listen yet.
-                Err(RequestError::NoResponders) if tries < 50 => {}
-                Err(error) => return Err(error).context("no worker opens a table"),
+                .request(subject.clone(), request.clone(), PATIENCE)
+                .await
+            {
+                Err(RequestError::NoResponders) if Instant::now() < until => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                answer => return answer.context("no worker answers"),
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
@@ -199,6 +208,21 @@ impl House {
             seats: seating,
             host: None,
         })
+    }
+}
+
+/// The tables that the house keeps going.
+#[derive(Debug, Default)]
+struct Kept {
+    running: BTreeSet<TableId>,
+    /// The one with a free seat.
+    waiting: Option<TableId>,
+}
+
+impl Kept {
+    fn forget(&mut self, table: TableId) {
+        self.running.remove(&table);
+        self.waiting.take_if(|waiting| *waiting == table);
     }
 }
 
