@@ -10,7 +10,7 @@ import msgpack
 import pytest
 from conftest import UNTHROTTLED, Roles
 from players import Frame, Gone, Player, assert_continuous, connected, guest
-from programs import TABLECAST, poll_async, run, tablecast
+from programs import PATIENCE, TABLECAST, poll_async, run, tablecast
 
 
 async def archived(roles: Roles, table: str) -> dict[str, Any]:
@@ -181,6 +181,7 @@ async def test_a_worker_is_killed_in_mid_game(roles: Roles) -> None:
         await spectator.subscribe(table)
         await client.subscribe(table, deliver="views")
         player = Player(table)
+        await heard(nats, "w1")
         playing = asyncio.create_task(player.play(client))
         await poll_async(lambda: len(player.accepted) >= 10 or playing.done(), "ten moves are played")
         assert not playing.done()
@@ -205,7 +206,14 @@ async def test_a_worker_is_killed_in_mid_game(roles: Roles) -> None:
     assert game["commits"] == last
 
 
-async def test_a_table_of_bots_whose_worker_dies_goes_on_while_somebody_watches(roles: Roles) -> None:
+async def heard(nats: Any, worker: str) -> None:
+    """Returns once the worker has said again that it is alive, so that gateways know of it."""
+    subscription = await nats.subscribe(f"tc.beat.{worker}")
+    await subscription.next_msg(timeout=PATIENCE)
+    await subscription.unsubscribe()
+
+
+async def test_a_table_of_bots_whose_worker_dies_unheard_goes_on_while_somebody_watches(roles: Roles) -> None:
     owner = roles.worker("w1")
     gateway = roles.gateway()
     ann = guest(gateway.page, "Ann")
