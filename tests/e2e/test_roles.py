@@ -206,6 +206,34 @@ async def test_a_worker_is_killed_in_mid_game(roles: Roles) -> None:
     assert game["commits"] == last
 
 
+async def test_a_worker_that_hangs_loses_its_tables_and_does_no_harm_when_it_wakes(roles: Roles) -> None:
+    owner = roles.worker("w1")
+    gateway = roles.gateway(*UNTHROTTLED)
+    ann = guest(gateway.page, "Ann")
+    async with (
+        bus.connected(roles.nats.url) as nats,
+        bus.recording(nats) as record,
+        connected(gateway.socket, ann["token"]) as client,
+    ):
+        table = await client.open(seats=["me", "bot", "bot", "bot"])
+        await client.subscribe(table, deliver="views")
+        player = Player(table)
+        await heard(nats, "w1")
+        await player.play(client, until=is_awaited)
+        roles.worker("w2")
+        owner.process.send_signal(signal.SIGSTOP)
+        moves = len(player.accepted)
+        await player.play(client, until=lambda view: is_awaited(view) and len(player.accepted) >= moves + 4)
+        owner.process.send_signal(signal.SIGCONT)
+        view = await player.play(client)
+        assert view["result"]["closing"] == "finished"
+    commits = record.table(table)
+    bus.assert_unbroken(commits)
+    assert_in_log_once(commits, player, ann["player"])
+    [claim] = [stored for stored in commits if stored.cause["type"] == "claim"]
+    assert {stored.worker for stored in commits if stored.seq >= claim.seq} == {"w2"}
+
+
 async def heard(nats: Any, worker: str) -> None:
     """Returns once the worker has said again that it is alive, so that gateways know of it."""
     subscription = await nats.subscribe(f"tc.beat.{worker}")
