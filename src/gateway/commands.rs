@@ -170,6 +170,8 @@ impl Dispatcher {
         let mut kind: Option<Kind> = None;
         loop {
             match self.request(subject::cmd(table), payload.clone()).await {
+                // The new owner, or the next one to be, gets the same bytes.
+                Ok(Some(Verdict::Rejected(refusal))) if refusal.code == request::MOVED => {}
                 Ok(Some(verdict)) => return verdict,
                 Ok(None) | Err(RequestError::Timeout | RequestError::Unreachable) => {}
                 Err(RequestError::NoResponders) => {

@@ -52,6 +52,10 @@ pub enum Verdict {
     Rejected(Refusal),
 }
 
+/// Code of a refusal by a worker that does not own the table any more: whoever owns it now will decide.
+/// Between a gateway and workers only; no client sees it.
+pub const MOVED: &str = "moved";
+
 /// Why a command was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {

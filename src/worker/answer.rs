@@ -4,7 +4,7 @@ use metrics::counter;
 
 use crate::bus::{AppendError, Reply};
 use crate::domain::TableSeq;
-use crate::protocol::request::{Refusal, Verdict, encode};
+use crate::protocol::request::{MOVED, Refusal, Verdict, encode};
 
 /// When to ask again once a queue, or a table, has moved on.
 const SOON_MS: u64 = 50;
@@ -34,7 +34,7 @@ pub(super) fn busy() -> Refusal {
 
 /// The table has, or gets, another owner.
 pub(super) fn moved(message: impl Into<String>) -> Refusal {
-    Refusal::new("moved", message).retry_after_ms(SOON_MS)
+    Refusal::new(MOVED, message).retry_after_ms(SOON_MS)
 }
 
 /// The append is not in the log, or nobody knows: then the same command sent again will tell.

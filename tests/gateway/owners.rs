@@ -1,7 +1,10 @@
 //! Tables whose worker is gone, and players who come and go.
 
+use futures_util::StreamExt;
 use serde_json::json;
 use tablecast::domain::PresenceChange;
+use tablecast::protocol::request::{MOVED, Refusal, Verdict, encode};
+use tablecast::protocol::subject;
 
 use crate::stage::{Stage, id_of, open};
 use crate::tiny_worker::TinyWorker;
@@ -17,6 +20,26 @@ async fn a_command_for_a_table_without_an_owner_finds_one() {
     let accepted = nok.until("accepted").await;
     // The take-over is a commit of its own.
     assert_eq!(accepted["seq"], 5);
+}
+
+#[tokio::test]
+async fn a_command_that_reaches_a_former_owner_is_decided_by_the_next_one() {
+    let stage = Stage::new(&[]).await;
+    let mut nok = stage.player("Nok").await;
+    let mut somchai = stage.player("Somchai").await;
+    let table = stage.table_of(&mut nok, &mut somchai).await;
+    stage.worker.forget(id_of(&table));
+    let mail = &stage.bus.mail;
+    let mut commands = mail
+        .serve(subject::cmd(id_of(&table)), subject::WORKERS)
+        .await
+        .unwrap();
+    nok.say("c1", &table, 5).await;
+    let asked = commands.next().await.unwrap();
+    let moved = Refusal::new(MOVED, "fenced").retry_after_ms(0);
+    asked.reply.send(encode(&Verdict::Rejected(moved))).await;
+    drop(commands);
+    assert_eq!(nok.until("accepted").await["id"], "c1");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
+use async_nats::jetstream::stream;
 use bytes::Bytes;
 use clap::Args;
 use futures_util::StreamExt;
@@ -17,6 +18,7 @@ use super::client::{Client, guest_token};
 use super::counter::Counter;
 use super::latencies::{Latencies, Percentiles};
 use crate::bus::connect::connect;
+use crate::bus::provision;
 use crate::catalog::Catalog;
 use crate::cli::dev::nats_at;
 use crate::cli::dev::nats_server::NatsServer;
@@ -68,11 +70,16 @@ struct Report {
     websocket_echo: Percentiles,
     nats_request: Percentiles,
     jetstream_publish: Percentiles,
+    /// The same into a stream with the settings of the event log: republished as it is stored.
+    log_publish: Percentiles,
+    /// Echo, request and plain publish.
     sum_of_hops: Percentiles,
     accepted: Percentiles,
     seen_by_another: Percentiles,
     accepted_to_hops_p50: f64,
     accepted_to_hops_p99: f64,
+    /// With the publish into the log instead of the plain one.
+    accepted_to_log_hops_p50: f64,
     seen_to_accepted_p50: f64,
     seen_to_accepted_p99: f64,
 }
@@ -140,12 +147,13 @@ struct Bench {
 async fn measure(args: &CommandsArgs, url: &str, address: &str) -> anyhow::Result<Report> {
     let mut bench = Bench::set_up(url, address).await?;
     let _answering = bench.serve_raw_requests(url).await?;
-    let mut latencies: [Latencies; 5] = Default::default();
+    let mut latencies: [Latencies; 6] = Default::default();
     for round in 0..WARM_UP + args.rounds {
         let hops = [
             bench.echo(round).await?,
             bench.request().await?,
-            bench.publish().await?,
+            bench.publish("bench.raw").await?,
+            bench.publish("bench.log").await?,
         ];
         let command = bench.command(round).await?;
         if round >= WARM_UP {
@@ -156,7 +164,8 @@ async fn measure(args: &CommandsArgs, url: &str, address: &str) -> anyhow::Resul
                 .for_each(|(all, latency)| all.record(latency));
         }
     }
-    let [echo, request, publish, accepted, seen] = latencies.map(Latencies::percentiles);
+    let [echo, request, publish, log_publish, accepted, seen] =
+        latencies.map(Latencies::percentiles);
     let sum = Percentiles {
         p50_us: echo.p50_us + request.p50_us + publish.p50_us,
         p99_us: echo.p99_us + request.p99_us + publish.p99_us,
@@ -167,11 +176,14 @@ async fn measure(args: &CommandsArgs, url: &str, address: &str) -> anyhow::Resul
         websocket_echo: echo,
         nats_request: request,
         jetstream_publish: publish,
+        log_publish,
         sum_of_hops: sum,
         accepted,
         seen_by_another: seen,
         accepted_to_hops_p50: accepted.p50_us / sum.p50_us,
         accepted_to_hops_p99: accepted.p99_us / sum.p99_us,
+        accepted_to_log_hops_p50: accepted.p50_us
+            / (echo.p50_us + request.p50_us + log_publish.p50_us),
         seen_to_accepted_p50: seen.p50_us / accepted.p50_us,
         seen_to_accepted_p99: seen.p99_us / accepted.p99_us,
     })
@@ -194,12 +206,28 @@ impl Bench {
         viewer.subscribe(table).await?;
         let nats = async_nats::connect(url).await?;
         let jetstream = async_nats::jetstream::new(nats.clone());
-        let raw = async_nats::jetstream::stream::Config {
+        let plain = stream::Config {
             name: "BENCH_RAW".to_owned(),
             subjects: vec!["bench.raw".to_owned()],
             ..Default::default()
         };
-        jetstream.create_stream(raw).await?;
+        let definitions = provision::definitions(&nats_at(url)?);
+        let events = definitions
+            .into_iter()
+            .next()
+            .context("there is a stream of events")?;
+        let like_the_log = stream::Config {
+            name: "BENCH_LOG".to_owned(),
+            subjects: vec!["bench.log".to_owned()],
+            republish: Some(stream::Republish {
+                source: "bench.log".to_owned(),
+                destination: "bench.live".to_owned(),
+                headers_only: false,
+            }),
+            ..events
+        };
+        jetstream.create_stream(plain).await?;
+        jetstream.create_stream(like_the_log).await?;
         Ok(Self {
             player,
             viewer,
@@ -250,10 +278,10 @@ impl Bench {
         Ok(started.elapsed())
     }
 
-    async fn publish(&self) -> anyhow::Result<Duration> {
+    async fn publish(&self, subject: &'static str) -> anyhow::Result<Duration> {
         let payload = Bytes::from_static(&[0; PAYLOAD_BYTES]);
         let started = Instant::now();
-        self.jetstream.publish("bench.raw", payload).await?.await?;
+        self.jetstream.publish(subject, payload).await?.await?;
         Ok(started.elapsed())
     }
 
@@ -303,6 +331,7 @@ fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
             row("websocket echo", report.websocket_echo),
             row("nats request and reply", report.nats_request),
             row("jetstream publish, awaited", report.jetstream_publish),
+            row("  with the log's settings", report.log_publish),
             row("sum of the three hops", report.sum_of_hops),
             row("command until accepted", report.accepted),
             row("command until seen by another", report.seen_by_another),
@@ -311,6 +340,10 @@ fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
                 report.accepted_to_hops_p50,
                 report.accepted_to_hops_p99,
             ),
+            vec![
+                "  with the log's settings".to_owned(),
+                format!("{:.2}", report.accepted_to_log_hops_p50),
+            ],
             ratio(
                 "seen / accepted",
                 report.seen_to_accepted_p50,
