@@ -245,42 +245,42 @@ class Player:
         self.table = table
         # The `seq` that each command was accepted with, by its id.
         self.accepted: dict[str, int] = {}
-        # Commands that came too late, because a bot had played for us meanwhile.
-        self.rejected: list[Frame] = []
         # The command on its way, until its verdict is known: asked again after a reconnection.
         self._open_command: tuple[str, Frame] | None = None
+        # How far the frames of which connection have been read, and from which commit on a view is news.
+        self._read: tuple[Client | None, int] = (None, 0)
+        self._decided_at = 0
 
     async def play(self, client: Client, until: Callable[[Frame], bool] = lambda _view: False) -> Frame:
         """Plays on until the table has ended, or what is wished for is seen; the last view."""
-        position, decided_at = 0, 0
         while True:
+            position = self._read[1] if self._read[0] is client else 0
             snapshot = await client.wait_for(
                 lambda frame: frame["type"] == "snapshot" and frame["table"] == self.table,
                 f"view of {self.table}",
                 position,
             )
-            position = client.frames.index(snapshot, position) + 1
-            view = snapshot["view"]
-            if view["status"] == "ended" or until(view):
-                return view
+            view, is_wished = snapshot["view"], until(snapshot["view"])
+            after = client.frames.index(snapshot, position)
+            # What stopped us is looked at again when we go on.
+            self._read = (client, after if is_wished else after + 1)
             # A view from before the last move still shows it as owed.
-            if snapshot["seq"] < decided_at:
+            if snapshot["seq"] < self._decided_at:
                 continue
+            if view["status"] == "ended" or is_wished:
+                return view
             if self._open_command is None and (command := choice(view)):
                 self._open_command = (new_id(), command)
             if self._open_command is not None:
-                decided_at = await self._send(client)
+                await self._send(client)
 
-    async def _send(self, client: Client) -> int:
+    async def _send(self, client: Client) -> None:
         command_id, command = self._open_command
         verdict = await client.command(self.table, command, command_id)
         self._open_command = None
-        if verdict["type"] == "rejected":
-            self.rejected.append(verdict)
-            return 0
+        assert verdict["type"] == "accepted", (command, verdict)
         assert command_id not in self.accepted
-        self.accepted[command_id] = verdict["seq"]
-        return verdict["seq"]
+        self.accepted[command_id] = self._decided_at = verdict["seq"]
 
 
 def assert_continuous(frames: list[Frame], cursor: int = 0) -> int:

@@ -146,17 +146,19 @@ class Programs:
         return self.start(subcommand, TABLECAST, subcommand, *arguments, **environment)
 
     def reap(self) -> None:
-        """Ends what still runs, and the children that a killed program has left."""
-        for program in self.all:
-            if program.process.poll() is None:
+        """Ends what still runs, servers last, and the children that a killed program has left."""
+        servers = [program for program in self.all if program.name.startswith(("nats-server", "seaweedfs"))]
+        for group in ([program for program in self.all if program not in servers], servers):
+            for program in group:
                 program.process.terminate()
-        deadline = time.monotonic() + 5
-        for program in reversed(self.all):
-            try:
-                program.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                program.process.kill()
-                program.process.wait()
+            deadline = time.monotonic() + 5
+            for program in group:
+                try:
+                    program.process.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    print(f"{program.name} did not end in time")
+                    program.process.kill()
+                    program.process.wait()
         for pid in self.orphans():
             os.kill(pid, signal.SIGKILL)
 

@@ -69,7 +69,8 @@ def assert_analyst_sees(store: Path, played: dict[str, list[bus.Stored]], ends: 
     rows = duckdb.sql(
         f"""
         SELECT table_id, winners, scores, commits, status, closing,
-               list_transform(events, event -> event.seq), list_transform(events, event -> event.type)
+               list_transform(events, lambda event: event.seq),
+               list_transform(events, lambda event: event.type)
         FROM read_parquet('{store}/live/*/*.parquet')
         """
     ).fetchall()

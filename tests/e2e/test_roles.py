@@ -6,10 +6,11 @@ import signal
 from typing import Any
 
 import bus
+import msgpack
 import pytest
 from conftest import UNTHROTTLED, Roles
 from players import Frame, Gone, Player, assert_continuous, connected, guest
-from programs import TABLECAST, poll_async, run, tablecast
+from programs import PATIENCE, TABLECAST, poll_async, run, tablecast
 
 
 async def archived(roles: Roles, table: str) -> dict[str, Any]:
@@ -62,7 +63,6 @@ async def test_two_players_and_two_spectators_over_two_gateways(roles: Roles) ->
 
         ann_plays, bob_plays = Player(table), Player(table)
         last_view, _ = await asyncio.gather(ann_plays.play(ann_client), bob_plays.play(bob_client))
-        assert not ann_plays.rejected + bob_plays.rejected
         last = ann_client.cursor(table)
         for client in (bob_client, spectator, other_spectator):
             await client.reaches(table, last)
@@ -181,13 +181,13 @@ async def test_a_worker_is_killed_in_mid_game(roles: Roles) -> None:
         await spectator.subscribe(table)
         await client.subscribe(table, deliver="views")
         player = Player(table)
+        await heard(nats, "w1")
         playing = asyncio.create_task(player.play(client))
         await poll_async(lambda: len(player.accepted) >= 10 or playing.done(), "ten moves are played")
         assert not playing.done()
         owner.kill()
         view = await playing
         assert view["result"]["closing"] == "finished"
-        assert not player.rejected
         last = client.cursor(table)
         await spectator.reaches(table, last)
 
@@ -206,7 +206,42 @@ async def test_a_worker_is_killed_in_mid_game(roles: Roles) -> None:
     assert game["commits"] == last
 
 
-async def test_a_table_of_bots_whose_worker_dies_goes_on_while_somebody_watches(roles: Roles) -> None:
+async def test_a_worker_that_hangs_loses_its_tables_and_does_no_harm_when_it_wakes(roles: Roles) -> None:
+    owner = roles.worker("w1")
+    gateway = roles.gateway(*UNTHROTTLED)
+    ann = guest(gateway.page, "Ann")
+    async with (
+        bus.connected(roles.nats.url) as nats,
+        bus.recording(nats) as record,
+        connected(gateway.socket, ann["token"]) as client,
+    ):
+        table = await client.open(seats=["me", "bot", "bot", "bot"])
+        await client.subscribe(table, deliver="views")
+        player = Player(table)
+        await heard(nats, "w1")
+        await player.play(client, until=is_awaited)
+        roles.worker("w2")
+        owner.process.send_signal(signal.SIGSTOP)
+        moves = len(player.accepted)
+        await player.play(client, until=lambda view: is_awaited(view) and len(player.accepted) >= moves + 4)
+        owner.process.send_signal(signal.SIGCONT)
+        view = await player.play(client)
+        assert view["result"]["closing"] == "finished"
+    commits = record.table(table)
+    bus.assert_unbroken(commits)
+    assert_in_log_once(commits, player, ann["player"])
+    [claim] = [stored for stored in commits if stored.cause["type"] == "claim"]
+    assert {stored.worker for stored in commits if stored.seq >= claim.seq} == {"w2"}
+
+
+async def heard(nats: Any, worker: str) -> None:
+    """Returns once the worker has said again that it is alive, so that gateways know of it."""
+    subscription = await nats.subscribe(f"tc.beat.{worker}")
+    await subscription.next_msg(timeout=PATIENCE)
+    await subscription.unsubscribe()
+
+
+async def test_a_table_of_bots_whose_worker_dies_unheard_goes_on_while_somebody_watches(roles: Roles) -> None:
     owner = roles.worker("w1")
     gateway = roles.gateway()
     ann = guest(gateway.page, "Ann")
@@ -219,6 +254,30 @@ async def test_a_table_of_bots_whose_worker_dies_goes_on_while_somebody_watches(
         owner.kill()
         seq = spectator.cursor(table)
         await spectator.reaches(table, seq + 5, patience=20)
+
+
+async def test_a_table_that_has_an_owner_is_not_taken_from_it(roles: Roles) -> None:
+    roles.worker("w1")
+    gateway = roles.gateway(*UNTHROTTLED)
+    ann = guest(gateway.page, "Ann")
+    async with (
+        bus.connected(roles.nats.url) as nats,
+        bus.recording(nats) as record,
+        connected(gateway.socket, ann["token"]) as client,
+    ):
+        table = await client.open(seats=["me", "bot", "bot", "bot"])
+        await client.subscribe(table, deliver="views")
+        player = Player(table)
+        await player.play(client, until=is_awaited)
+        for name in ("w2", "w3"):
+            roles.worker(name)
+        # What a gateway asks that has not heard of the table for a while, whoever answers.
+        request = msgpack.packb({"v": 1, "body": {"table": table}})
+        for _ in range(20):
+            answer = msgpack.unpackb((await nats.request("tc.adopt.liap-tui", request, timeout=5)).data)
+            assert answer["body"]["type"] == "owned", answer
+        await player.play(client)
+    assert {stored.worker for stored in record.table(table)} == {"w1"}
 
 
 async def test_a_gateway_is_killed_in_mid_game(roles: Roles) -> None:
@@ -263,11 +322,15 @@ async def test_a_player_of_a_killed_gateway_does_not_hold_the_table_up(roles: Ro
             table = await client.open(seats=["me", "bot", "bot", "bot"])
             await spectator.subscribe(table)
             await client.subscribe(table, deliver="views")
-            await Player(table).play(client, until=lambda view: view["game"]["seat"] in view["game"]["awaiting"])
+            await Player(table).play(client, until=is_awaited)
             first.program.kill()
         await spectator.wait_for(
             lambda frame: has_event(frame, "table.seat_taken_by_bot"), "a bot that plays on", patience=20
         )
+
+
+def is_awaited(view: Frame) -> bool:
+    return view["game"]["seat"] in view["game"]["awaiting"]
 
 
 def has_event(frame: Frame, event_type: str) -> bool:
@@ -287,7 +350,8 @@ async def test_a_cursor_brings_exactly_the_missing_commits(roles: Roles) -> None
             await spectator.reaches(table, cursor)
             cursor = spectator.cursor(table)
         player = Player(table)
-        await player.play(client, until=lambda view: view["game"]["turn"] >= 2)
+        # Nothing more happens until we move.
+        await player.play(client, until=lambda view: view["game"]["turn"] >= 2 and is_awaited(view))
         for wire_format in ("json", "msgpack"):
             last = client.cursor(table)
             async with connected(gateway.socket, wire_format=wire_format) as spectator:
@@ -330,6 +394,21 @@ async def test_a_table_too_fast_for_a_viewer_is_conflated_and_never_short(roles:
             commits = [frame for frame in frames if frame["type"] == "commit"]
             assert len(commits) < last / 2, "nothing was conflated"
         assert by_views.of_table(table)[-1]["view"]["status"] == "ended"
+
+
+async def test_roles_stop_when_the_server_is_gone(roles: Roles) -> None:
+    worker, archiver = roles.worker("w1"), roles.archiver()
+    gateway = roles.gateway()
+    ann = guest(gateway.page, "Ann")
+    async with connected(gateway.socket, ann["token"]) as client:
+        table = await client.open(seats=["me", "bot", "bot", "bot"])
+        await client.subscribe(table, deliver="views")
+        await Player(table).play(client, until=is_awaited)
+        roles.nats.program.kill()
+        for program in (gateway.program, archiver, worker):
+            program.process.send_signal(signal.SIGTERM)
+        for program in (gateway.program, archiver, worker):
+            assert program.wait(15) in (0, 1), program.log()[-5:]
 
 
 async def test_a_clean_stop_hands_over_and_tells_clients_to_come_back(roles: Roles) -> None:
