@@ -49,6 +49,10 @@ pub trait EventLog: Debug + Send + Sync {
     /// May come from a replica that lags: a writer learns of what it missed when its append is refused.
     async fn read(&self, table: TableId, from: StreamSeq) -> Result<Vec<Entry>, ReadError>;
 
+    /// Position of the last entry at an address, from the leader: nothing that is stored is missed.
+    /// [`StreamSeq::ZERO`] if there is none.
+    async fn last(&self, address: &Address) -> Result<StreamSeq, ReadError>;
+
     /// Follows a table. Entries stored after this returns arrive in order, each at most once: a gap shows
     /// as an [`Entry::previous`] that is not the last entry's position, and is read from the log. Outlives
     /// a lost connection, as a gap.

@@ -84,6 +84,9 @@ pub trait Referee: Debug + Send + Sync {
     /// Seats whose bots are to decide.
     fn bots_to_act(&self) -> Vec<Seat>;
 
+    /// Players whose connection counts as there.
+    fn players_here(&self) -> Vec<PlayerId>;
+
     /// When [`Referee::on_time`] is to be asked next, if ever.
     fn next_due(&self) -> Option<Timestamp>;
 
@@ -240,6 +243,10 @@ impl<G: Game> Referee for RefereeOf<G> {
         self.state.bots_to_act()
     }
 
+    fn players_here(&self) -> Vec<PlayerId> {
+        self.state.players_here()
+    }
+
     fn next_due(&self) -> Option<Timestamp> {
         self.state.next_due()
     }
@@ -262,6 +269,12 @@ impl<G: Game> Referee for RefereeOf<G> {
 /// Picks by the `type`'s prefix, so that the answer to a mistake names the mistake.
 fn command_of<G: Game>(command: serde_json::Value) -> Result<TableCommand<G::Command>, Refusal> {
     let tag = command.get("type").and_then(serde_json::Value::as_str);
+    if tag.is_none() {
+        return Err(Refusal::new(
+            "unknown_command",
+            "a command is an object with a `type`",
+        ));
+    }
     let decoded = if tag.is_some_and(|tag| tag.starts_with("table.")) {
         serde_json::from_value(command).map(TableCommand::Table)
     } else {

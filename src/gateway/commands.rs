@@ -15,7 +15,7 @@ use crate::catalog::Catalog;
 use crate::domain::{CommandId, Identity, Kind, Seat, Seating, TableId, TableOptions, TableSeq};
 use crate::protocol::frame::{SeatWish, ServerFrame};
 use crate::protocol::request::{
-    self, AdoptRequest, Adoption, CommandRequest, OpenRequest, Refusal, Verdict,
+    self, AdoptRequest, Adoption, CommandRequest, OpenRequest, Refusal, TableRequest, Verdict,
 };
 use crate::protocol::subject;
 use crate::runtime::clock::Clock;
@@ -76,7 +76,7 @@ impl Dispatcher {
                     id: id.clone(),
                     command,
                 };
-                let verdict = self.command(table, &request).await;
+                let verdict = self.command(table, TableRequest::Command(request)).await;
                 (id, table, false, verdict)
             }
         };
@@ -163,8 +163,8 @@ impl Dispatcher {
     }
 
     /// No responders means no owner: the table is offered for adoption and the same bytes sent again.
-    async fn command(&self, table: TableId, command: &CommandRequest) -> Verdict {
-        let payload = request::encode(command);
+    async fn command(&self, table: TableId, command: TableRequest) -> Verdict {
+        let payload = request::encode(&command);
         let give_up = Instant::now() + PATIENCE;
         let mut backoff = BACKOFF_MIN;
         let mut kind: Option<Kind> = None;

@@ -44,6 +44,8 @@ const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 /// What all connections of a gateway share.
 #[derive(Debug)]
 pub(super) struct Served {
+    /// This process, as owners of tables know it.
+    pub gateway: Arc<str>,
     /// The followed tables.
     pub hub: Arc<Hub>,
     /// Who gets tables adopted whose worker is gone.

@@ -200,13 +200,14 @@ async fn follow_again(
 
 /// Not urgent: a log that cannot be read now is asked again at the next check.
 async fn check_tail(feed: &Feed, cx: &FeedContext) {
-    if feed.kind_if_running().is_none() {
+    let Some(kind) = feed.kind_if_running() else {
         return;
-    }
+    };
     let before = feed.last();
     match catch_up(feed, cx).await {
         Ok(()) if feed.last() > before => metrics::gap_repaired(),
-        Ok(()) => {}
+        // Its owner may wait for a player, or be gone: unheard, or fenced by a foreign message.
+        Ok(()) => cx.owners.look_after(feed.table, kind),
         Err(error) => {
             debug!(table.id = %feed.table, %error, "the tail of the table was not checked");
         }

@@ -8,10 +8,10 @@ use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::commands::Dispatcher;
 use super::config::{ConfigError, GatewayConfig};
@@ -19,13 +19,18 @@ use super::connection::Served;
 use super::feed_task::FeedContext;
 use super::http::{self, Shared};
 use super::hub::Hub;
-use super::lobby::{self};
+use super::lobby;
 use super::owners::{self, Owners};
 use super::token::Tokens;
 use crate::bus::Bus;
 use crate::catalog::Catalog;
+use crate::protocol::request::{GatewayBeat, encode};
+use crate::protocol::subject;
 use crate::runtime::clock::Clock;
 use crate::runtime::health::{self, Readiness};
+
+/// How often a gateway says that it is alive.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// Why a gateway stopped without being told to.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +77,13 @@ pub async fn run(
     let stop = tasks.stop.clone();
     shared_tasks.spawn(lobby::run(board, bus.clone(), readiness.clone(), stop));
     let (owners, hub) = (Arc::clone(&served.owners), Arc::clone(&served.hub));
-    shared_tasks.spawn(owners::run(owners, hub, bus, tasks.stop.clone()));
+    shared_tasks.spawn(owners::run(owners, hub, bus.clone(), tasks.stop.clone()));
+    shared_tasks.spawn(beat(
+        Arc::clone(&served.gateway),
+        bus.clone(),
+        tasks.stop.clone(),
+    ));
+    let gateway = Arc::clone(&served.gateway);
     let shared = Shared {
         guest_ttl: config.guest_tokens.then_some(config.guest_token_ttl),
         catalog,
@@ -96,9 +107,32 @@ pub async fn run(
     readiness.set_unready("stopping");
     shutdown.cancel();
     tasks.let_go(config.drain_timeout).await;
+    say(&gateway, &bus, true).await;
     shared_tasks.shutdown().await;
     info!("the gateway has stopped");
     ended
+}
+
+/// Says that this gateway is alive, until stopped: else owners take its players for gone.
+async fn beat(gateway: Arc<str>, bus: Bus, stop: CancellationToken) {
+    let mut beats = interval(BEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = beats.tick() => say(&gateway, &bus, false).await,
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+async fn say(gateway: &Arc<str>, bus: &Bus, goodbye: bool) {
+    let beat = encode(&GatewayBeat {
+        gateway: gateway.as_ref().to_owned(),
+        goodbye,
+    });
+    if let Err(error) = bus.mail.notify(subject::gate(gateway), beat).await {
+        debug!(%error, "this gateway cannot say that it is alive");
+    }
 }
 
 /// A client that keeps an HTTP request open must not keep the gateway.
@@ -116,6 +150,7 @@ fn served(
     shutdown: &CancellationToken,
 ) -> Arc<Served> {
     let owners = Arc::new(Owners::default());
+    let gateway: Arc<str> = format!("{:016x}", rand::random::<u64>()).into();
     let context = FeedContext {
         bus: bus.clone(),
         catalog: catalog.clone(),
@@ -123,7 +158,7 @@ fn served(
         owners: Arc::clone(&owners),
         ring_len: config.ring.get(),
         linger: config.linger,
-        gateway: format!("{:016x}", rand::random::<u64>()).into(),
+        gateway: Arc::clone(&gateway),
         shutdown: tasks.stop.clone(),
     };
     let hub = Hub::new(context, tasks.feeds.clone());
@@ -134,6 +169,7 @@ fn served(
         clock,
     });
     Arc::new(Served {
+        gateway,
         hub,
         owners,
         board: Arc::default(),

@@ -28,7 +28,17 @@ pub struct OpenRequest {
     pub host: Option<crate::domain::Seat>,
 }
 
-/// `tc.cmd.<table>`: a player's command. Answered with a [`Verdict`].
+/// `tc.cmd.<table>`: something for the table's owner.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum TableRequest {
+    /// Answered with a [`Verdict`].
+    Command(CommandRequest),
+    /// Whose is the table? Answered with an [`Adoption`].
+    Who,
+}
+
+/// A player's command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommandRequest {
     /// Who sends it, as the gateway has checked.
@@ -95,7 +105,7 @@ pub struct AdoptRequest {
     pub table: TableId,
 }
 
-/// What became of an adoption.
+/// Who owns a table, or why nobody does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Adoption {
@@ -117,6 +127,15 @@ pub struct PresenceNotice {
     pub gateway: String,
     /// Came or went.
     pub change: PresenceChange,
+}
+
+/// `tc.gate.<gateway>`: a gateway is alive. When it is not, its players are gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayBeat {
+    /// Which, as in [`PresenceNotice::gateway`].
+    pub gateway: String,
+    /// The last beat of a clean stop.
+    pub goodbye: bool,
 }
 
 /// `tc.beat.<worker>`: a worker is alive.

@@ -105,6 +105,14 @@ pub fn beat(worker: &WorkerId) -> String {
 /// All workers' signs of life.
 pub const BEATS: &str = "tc.beat.*";
 
+/// A gateway's sign of life.
+pub fn gate(gateway: &str) -> String {
+    format!("tc.gate.{gateway}")
+}
+
+/// All gateways' signs of life.
+pub const GATES: &str = "tc.gate.*";
+
 /// Copies of messages that cannot be read, by the stream they stand in.
 pub fn dead(stream: &str) -> String {
     format!("tc.dead.{stream}")

@@ -1,5 +1,7 @@
 //! How a table comes to this worker: opened here, or left by another.
 
+use std::time::Duration;
+
 use metrics::counter;
 use tracing::{error, info};
 
@@ -9,10 +11,17 @@ use super::table_actor::TableActor;
 use super::tables::{NoPlace, Worker};
 use crate::bus::{Append, AppendError, Entry, ReadError, Stored};
 use crate::catalog::{Drafted, FoldError, Referee};
-use crate::domain::{Cause, CommandId, Kind, Opening, OpeningError, StreamSeq, TableId, TableSeq};
+use crate::domain::{
+    Cause, CommandId, Kind, Opening, OpeningError, StreamSeq, TableId, TableSeq, WorkerId,
+};
 use crate::protocol::envelope::{DecodeError, Envelope, Message};
-use crate::protocol::request::{AdoptRequest, Adoption, OpenRequest, Refusal, Verdict, decode};
-use crate::protocol::subject::Address;
+use crate::protocol::request::{
+    AdoptRequest, Adoption, OpenRequest, Refusal, TableRequest, Verdict, decode, encode,
+};
+use crate::protocol::subject::{self, Address};
+
+/// How long an owner has to show that it is there.
+const OWNER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Opens a table. The answer comes when its first commit is in the log and its owner listens.
 pub(super) async fn open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Verdict {
@@ -94,23 +103,21 @@ async fn already_open(
     ))
 }
 
-/// Takes over a table that nobody owns. Asked about a table it owns, it says so.
+/// Takes over a table that nobody owns. Of a table that has an owner, it says who that is.
 pub(super) async fn adopt(worker: &Worker, kind: &Kind, payload: &[u8]) -> Adoption {
     let request: AdoptRequest = match decode(payload) {
         Ok(request) => request,
         Err(error) => return Adoption::Declined(malformed(&error)),
     };
     match try_adopt(worker, kind, request.table).await {
-        Ok(()) => Adoption::Owned {
-            worker: worker.id.clone(),
-        },
+        Ok(owner) => Adoption::Owned { worker: owner },
         Err(refusal) => Adoption::Declined(refusal),
     }
 }
 
-async fn try_adopt(worker: &Worker, kind: &Kind, table: TableId) -> Result<(), Refusal> {
-    if worker.serves(table) {
-        return Ok(());
+async fn try_adopt(worker: &Worker, kind: &Kind, table: TableId) -> Result<WorkerId, Refusal> {
+    if let Some(owner) = owner_of(worker, table).await {
+        return Ok(owner);
     }
     let place = worker.take_place(table).map_err(no_place)?;
     let address = Address::new(table, kind.clone(), worker.bus.log.shards());
@@ -136,7 +143,22 @@ async fn try_adopt(worker: &Worker, kind: &Kind, table: TableId) -> Result<(), R
     };
     info!(table.id = %table, worker.id = %worker.id, seq = draft.seq.get(), "table {table} adopted");
     counter!("tablecast_worker_tables_adopted_total").increment(1);
-    TableActor::start(worker, place, address, (referee, at), Some(draft)).await
+    TableActor::start(worker, place, address, (referee, at), Some(draft)).await?;
+    Ok(worker.id.clone())
+}
+
+/// Who answers for a table. One that hangs for longer than this loses it.
+async fn owner_of(worker: &Worker, table: TableId) -> Option<WorkerId> {
+    let who = encode(&TableRequest::Who);
+    let answer = worker
+        .bus
+        .mail
+        .request(subject::cmd(table), who, OWNER_PATIENCE)
+        .await;
+    match decode(&answer.ok()?) {
+        Ok(Adoption::Owned { worker }) => Some(worker),
+        Ok(Adoption::Declined(_)) | Err(_) => None,
+    }
 }
 
 /// Folds a table from the log. Messages that are no commits of it are set aside and skipped.

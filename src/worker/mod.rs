@@ -5,6 +5,7 @@ mod agenda;
 mod answer;
 mod config;
 mod finish;
+mod gateways;
 mod lobby;
 mod presence;
 mod run;

@@ -38,6 +38,22 @@ impl Presences {
     }
 }
 
+impl Presences {
+    /// Players who were at lost gateways only: they have gone.
+    pub(super) fn take_lost(&mut self, is_alive: impl Fn(&str) -> bool) -> Vec<PlayerId> {
+        for gateways in self.gateways.values_mut() {
+            gateways.retain(|gateway| is_alive(gateway));
+        }
+        let lost = self.gateways.extract_if(|_, gateways| gateways.is_empty());
+        lost.map(|(player, _)| player).collect()
+    }
+
+    /// Whether any gateway says that this player is there.
+    pub(super) fn knows(&self, player: &PlayerId) -> bool {
+        self.gateways.contains_key(player)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,6 +76,17 @@ mod tests {
         assert_eq!(presences.note(notice("g1", PresenceChange::Went)), None);
         let gone = presences.note(notice("g2", PresenceChange::Went));
         assert_eq!(gone.map(|(_, change)| change), Some(PresenceChange::Went));
+    }
+
+    #[test]
+    fn a_player_of_a_lost_gateway_has_gone_unless_at_another() {
+        let mut presences = Presences::default();
+        presences.note(notice("g1", PresenceChange::Came));
+        presences.note(notice("g2", PresenceChange::Came));
+        assert!(presences.take_lost(|gateway| gateway == "g2").is_empty());
+        assert!(presences.knows(&"ann".parse().unwrap()));
+        assert_eq!(presences.take_lost(|_| false), ["ann".parse().unwrap()]);
+        assert!(presences.take_lost(|_| false).is_empty());
     }
 
     #[test]

@@ -80,7 +80,12 @@ pub async fn run(
         lobby_stop.cancel();
         result
     };
-    let (result, ()) = tokio::join!(work, lines);
+    let mail = Arc::clone(&worker.bus.mail);
+    let gateways = worker
+        .gateways
+        .clone()
+        .watch(mail, worker.id.clone(), worker.stop.clone());
+    let (result, (), ()) = tokio::join!(work, lines, gateways);
     result
 }
 

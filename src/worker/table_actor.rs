@@ -9,6 +9,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use metrics::counter;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::{debug, error, info};
 
@@ -20,10 +21,17 @@ use super::presence::Presences;
 use super::tables::{Place, Worker};
 use crate::bus::{AppendError, Reply, Request};
 use crate::catalog::{Drafted, Referee};
-use crate::domain::{CommandId, FollowUp, Seat, Status, StreamSeq};
+use crate::domain::{
+    CommandId, FollowUp, PlayerId, PresenceChange, Seat, Status, StreamSeq, TableSeq,
+};
 use crate::protocol::frame::LobbyEntry;
-use crate::protocol::request::{CommandRequest, Refusal, decode};
+use crate::protocol::request::{
+    Adoption, CommandRequest, MOVED, PresenceNotice, Refusal, TableRequest, decode, encode,
+};
 use crate::protocol::subject::{self, Address};
+
+/// How long gateways have to tell a new owner who is there.
+const ROLL_CALL: Duration = Duration::from_secs(5);
 
 /// A table that this worker owns.
 pub(super) struct TableActor {
@@ -36,6 +44,12 @@ pub(super) struct TableActor {
     notices: BoxStream<'static, Bytes>,
     waiting: VecDeque<Request>,
     presences: Presences,
+    /// Changes when a gateway is lost.
+    losses: watch::Receiver<()>,
+    /// Players who went without a notice, each still to be written down.
+    went: VecDeque<PlayerId>,
+    /// When a new owner gives up waiting for gateways to say who is there.
+    roll_call_at: Option<Instant>,
     agenda: Agenda,
     listed: Option<LobbyEntry>,
     /// Whether the log took nothing of this table when it was last asked to.
@@ -77,7 +91,6 @@ impl TableActor {
         let (commands, notices) = served.await.map_err(|error| {
             Refusal::new("unavailable", error.to_string()).retry_after_ms(LATER_MS)
         })?;
-        place.serve();
         let follow_up = first.map_or_else(Vec::new, |draft| {
             referee.confirm();
             draft.follow_up
@@ -91,11 +104,18 @@ impl TableActor {
             notices,
             waiting: VecDeque::new(),
             presences: Presences::default(),
+            losses: worker.gateways.losses(),
+            went: VecDeque::new(),
+            roll_call_at: None,
             agenda: Agenda::default(),
             listed: None,
             refused: false,
             _place: place,
         };
+        if actor.referee.last_seq() > TableSeq::ZERO.next() {
+            // Gateways say who is there once they see the claim.
+            actor.roll_call_at = Some(Instant::now() + ROLL_CALL);
+        }
         actor.relist();
         actor.schedule_bot(|_| true);
         worker
@@ -119,19 +139,33 @@ impl TableActor {
     /// news of players' connections, their commands, and time (deadlines and bots).
     async fn step(&mut self) -> Next {
         let now = self.worker.now();
+        self.call_the_roll(now.timer);
         // Before any command: however many there are, they do not hold a deadline up.
         let draft = if self.agenda.take_deadline(self.referee.next_due(), now) {
             self.referee
                 .on_time(&self.worker.turn())
                 .map(|draft| self.begin(draft, None))
+        } else if let Some(player) = self.went.pop_front() {
+            self.referee
+                .on_presence(&player, PresenceChange::Went, &self.worker.turn())
+                .map(|draft| self.begin(draft, None))
         } else {
             let wake = self.agenda.next_wake(self.referee.next_due(), now);
+            let wake = wake.into_iter().chain(self.roll_call_at).min();
             tokio::select! {
                 biased;
                 () = self.worker.stop.cancelled() => return Next::Leave(self.stopping()),
                 Some(notice) = self.notices.next() => self.on_notice(&notice),
+                Ok(()) = self.losses.changed() => {
+                    let gateways = &self.worker.gateways;
+                    self.went.extend(self.presences.take_lost(|gateway| gateways.is_alive(gateway)));
+                    None
+                }
                 request = next_request(&mut self.waiting, &mut self.commands) => match request {
-                    Some(request) => self.on_command(request).await,
+                    Some(request) => match self.on_command(request).await {
+                        Ok(draft) => draft,
+                        Err(refusal) => return Next::Leave(refusal),
+                    },
                     None => return Next::Leave(self.stopping()),
                 },
                 () = until(wake) => self.on_bot(),
@@ -143,21 +177,69 @@ impl TableActor {
         }
     }
 
-    async fn on_command(&mut self, request: Request) -> Option<UnderWay> {
+    /// Judges a command. What is refused, or changes nothing, is answered only once the leader has shown
+    /// that the state it was judged by is the newest: a former owner must not speak for the table.
+    async fn on_command(&mut self, request: Request) -> Result<Option<UnderWay>, Refusal> {
         let reply = request.reply;
-        let verdict = match decode::<CommandRequest>(&request.payload) {
+        let verdict = match decode::<TableRequest>(&request.payload) {
             Err(error) => Err(Refusal::new("malformed", error.to_string())),
-            Ok(command) => match self.referee.verdict_on(&command.by.player, &command.id) {
-                Some(seq) => Ok(seq),
-                None => match self.decide(&command) {
-                    Ok(Some(draft)) => return Some(self.begin(draft, Some((reply, command.id)))),
-                    Ok(None) => Ok(self.referee.last_seq()),
-                    Err(refusal) => Err(refusal),
-                },
-            },
+            Ok(TableRequest::Who) => return self.on_who(reply).await,
+            Ok(TableRequest::Command(command)) => {
+                match self.referee.verdict_on(&command.by.player, &command.id) {
+                    Some(seq) => Ok(seq),
+                    None => match self.decide(&command) {
+                        Ok(Some(draft)) => {
+                            return Ok(Some(self.begin(draft, Some((reply, command.id)))));
+                        }
+                        Ok(None) => {
+                            let seq = self.referee.last_seq();
+                            self.as_the_newest(Ok(seq)).await
+                        }
+                        Err(refusal) => self.as_the_newest(Err(refusal)).await,
+                    },
+                }
+            }
         };
+        let lost = verdict
+            .as_ref()
+            .err()
+            .filter(|refusal| refusal.code == MOVED)
+            .cloned();
         answer(reply, verdict).await;
-        None
+        lost.map_or(Ok(None), Err)
+    }
+
+    /// This verdict, if nothing has been appended that the state does not hold.
+    async fn as_the_newest(
+        &mut self,
+        verdict: Result<TableSeq, Refusal>,
+    ) -> Result<TableSeq, Refusal> {
+        match self.worker.bus.log.last(&self.address).await {
+            Ok(last) if last == self.last => verdict,
+            // Its tombstone is the only thing that may follow the last commit of a table that has ended.
+            Ok(_) if self.referee.status() == Status::Ended => verdict,
+            Ok(_) => Err(self.fenced()),
+            Err(error) => {
+                Err(Refusal::new("unavailable", error.to_string()).retry_after_ms(LATER_MS))
+            }
+        }
+    }
+
+    /// Says who owns the table, or finds out that somebody else does.
+    async fn on_who(&mut self, reply: Reply) -> Result<Option<UnderWay>, Refusal> {
+        let seq = self.referee.last_seq();
+        let newest = self.as_the_newest(Ok(seq)).await;
+        let adoption = match &newest {
+            Ok(_) => Adoption::Owned {
+                worker: self.worker.id.clone(),
+            },
+            Err(refusal) => Adoption::Declined(refusal.clone()),
+        };
+        reply.send(encode(&adoption)).await;
+        match newest {
+            Err(refusal) if refusal.code == MOVED => Err(refusal),
+            Ok(_) | Err(_) => Ok(None),
+        }
     }
 
     fn decide(&mut self, command: &CommandRequest) -> Result<Option<Drafted>, Refusal> {
@@ -175,11 +257,22 @@ impl TableActor {
             counter!("tablecast_worker_malformed_total").increment(1);
             return None;
         };
+        let notice: PresenceNotice = notice;
+        self.worker.gateways.note(&notice.gateway, Instant::now());
         let (player, change) = self.presences.note(notice)?;
         let draft = self
             .referee
             .on_presence(&player, change, &self.worker.turn())?;
         Some(self.begin(draft, None))
+    }
+
+    /// A new owner knows of nobody's connection: whoever no gateway has spoken for by now has gone.
+    fn call_the_roll(&mut self, now: Instant) {
+        if self.roll_call_at.take_if(|at| *at <= now).is_some() {
+            let here = self.referee.players_here().into_iter();
+            self.went
+                .extend(here.filter(|player| !self.presences.knows(player)));
+        }
     }
 
     /// The bot whose time has come acts, if any.
@@ -276,14 +369,22 @@ impl TableActor {
 
     /// The table belongs to somebody else, or nobody knows what the log holds.
     fn lost(&self, error: &AppendError) -> Refusal {
-        let table = self.address.table;
         if matches!(error, AppendError::Fenced { .. }) {
-            info!(table.id = %table, "table {table} has another owner: this worker was fenced");
-            counter!("tablecast_worker_fenced_total").increment(1);
-            return moved(error.to_string());
+            return self.fenced();
         }
+        let table = self.address.table;
         error!(table.id = %table, %error, "table {table} is given up");
         unavailable(error)
+    }
+
+    /// Said once for each table that is lost.
+    fn fenced(&self) -> Refusal {
+        let table = self.address.table;
+        info!(table.id = %table, "table {table} has another owner: this worker was fenced");
+        counter!("tablecast_worker_fenced_total").increment(1);
+        moved(format!(
+            "table {table} has moved on: another worker owns it"
+        ))
     }
 
     fn stopping(&self) -> Refusal {
@@ -344,7 +445,7 @@ impl TableActor {
                 biased;
                 () = &mut over => return,
                 Some(request) = next_request(&mut self.waiting, &mut self.commands) => {
-                    self.on_command(request).await;
+                    self.on_command(request).await.ok();
                 }
             }
         }

@@ -1,7 +1,6 @@
 //! Which tables this worker owns, and what every one of them needs.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::gauge;
@@ -11,6 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::WorkerConfig;
 use super::agenda::Now;
+use super::gateways::Gateways;
 use super::lobby::LobbyLines;
 use crate::bus::Bus;
 use crate::catalog::Catalog;
@@ -28,18 +28,10 @@ pub(super) struct Worker {
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
     pub(super) lobby: LobbyLines,
+    pub(super) gateways: Gateways,
     pub(super) actors: TaskTracker,
     pub(super) stop: CancellationToken,
-    places: Arc<Mutex<HashMap<TableId, Hold>>>,
-}
-
-/// What this worker has to do with a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Hold {
-    /// It is being opened or adopted, or finished after its end: no command reaches it here.
-    Taking,
-    /// Its commands come here.
-    Serving,
+    places: Arc<Mutex<HashSet<TableId>>>,
 }
 
 /// Why there is no place for a table.
@@ -71,6 +63,7 @@ impl Worker {
             clock,
             entropy,
             lobby: LobbyLines::default(),
+            gateways: Gateways::default(),
             actors: TaskTracker::new(),
             stop,
             places: Arc::default(),
@@ -89,11 +82,6 @@ impl Worker {
         }
     }
 
-    /// Whether commands for this table come here.
-    pub(super) fn serves(&self, table: TableId) -> bool {
-        self.places().get(&table) == Some(&Hold::Serving)
-    }
-
     pub(super) fn tables(&self) -> usize {
         self.places().len()
     }
@@ -102,11 +90,13 @@ impl Worker {
     pub(super) fn take_place(&self, table: TableId) -> Result<Place, NoPlace> {
         let mut places = self.places();
         let room = places.len() < self.config.tables_max;
-        match places.entry(table) {
-            Entry::Occupied(_) => return Err(NoPlace::Held),
-            Entry::Vacant(_) if !room => return Err(NoPlace::Full),
-            Entry::Vacant(place) => place.insert(Hold::Taking),
-        };
+        if places.contains(&table) {
+            return Err(NoPlace::Held);
+        }
+        if !room {
+            return Err(NoPlace::Full);
+        }
+        places.insert(table);
         show(places.len());
         drop(places);
         Ok(Place {
@@ -115,7 +105,7 @@ impl Worker {
         })
     }
 
-    fn places(&self) -> MutexGuard<'_, HashMap<TableId, Hold>> {
+    fn places(&self) -> MutexGuard<'_, HashSet<TableId>> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -125,13 +115,6 @@ impl Worker {
 pub(super) struct Place {
     worker: Worker,
     table: TableId,
-}
-
-impl Place {
-    /// From here on, commands reach the table.
-    pub(super) fn serve(&self) {
-        self.worker.places().insert(self.table, Hold::Serving);
-    }
 }
 
 impl Drop for Place {

@@ -161,6 +161,10 @@ impl EventLog for FaultyLog {
         self.log.read(table, from).await
     }
 
+    async fn last(&self, address: &Address) -> Result<StreamSeq, ReadError> {
+        self.log.last(address).await
+    }
+
     async fn follow(&self, table: TableId) -> Result<BoxStream<'static, Entry>, ReadError> {
         self.log.follow(table).await
     }

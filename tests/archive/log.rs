@@ -213,6 +213,11 @@ impl EventLog for TestLog {
         }))
     }
 
+    async fn last(&self, address: &Address) -> Result<StreamSeq, ReadError> {
+        let entries = self.read(address.table, StreamSeq::ZERO).await?;
+        Ok(entries.last().map_or(StreamSeq::ZERO, |entry| entry.seq))
+    }
+
     async fn follow(&self, _table: TableId) -> Result<BoxStream<'static, Entry>, ReadError> {
         Ok(stream::pending().boxed())
     }

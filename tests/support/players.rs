@@ -15,8 +15,8 @@ use tablecast::domain::{
 use tablecast::games::liap_tui::LiapTui;
 use tablecast::protocol::envelope::{Envelope, Message};
 use tablecast::protocol::request::{
-    AdoptRequest, Adoption, CommandRequest, OpenRequest, PresenceNotice, Refusal, Verdict, decode,
-    encode,
+    AdoptRequest, Adoption, CommandRequest, OpenRequest, PresenceNotice, Refusal, TableRequest,
+    Verdict, decode, encode,
 };
 use tablecast::protocol::subject;
 use tablecast::runtime::clock::Clock;
@@ -231,6 +231,7 @@ impl Client {
             command,
         };
         let mail = &self.bus.mail;
+        let request = TableRequest::Command(request);
         let answer = mail.request(subject::cmd(table), encode(&request), SOON);
         Ok(decode(&answer.await?).expect("a verdict"))
     }
@@ -279,12 +280,11 @@ impl Client {
         decode(&answer).expect("an adoption")
     }
 
-    /// Asks until this worker says that it owns the table.
-    pub(crate) async fn adopt_by(&self, worker: &Worker, table: TableId) {
-        let owner = worker.id.parse().expect("a worker id");
-        let wanted = Adoption::Owned { worker: owner };
-        let adopted = async { while self.adopt(table).await != wanted {} };
-        timeout(SOON, adopted).await.expect("an owner in time");
+    pub(crate) async fn ask_who(&self, table: TableId) -> Adoption {
+        let answer = self
+            .ask(subject::cmd(table), encode(&TableRequest::Who))
+            .await;
+        decode(&answer).expect("an answer")
     }
 
     pub(crate) async fn presence(&self, table: TableId, who: &str, change: PresenceChange) {

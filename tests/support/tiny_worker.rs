@@ -10,7 +10,7 @@ use tablecast::domain::{Cause, Kind, Opening, StreamSeq, TableId, TurnContext, W
 use tablecast::protocol::frame::LobbyEntry;
 use tablecast::protocol::request::{
     self, AdoptRequest, Adoption, Beat, CommandRequest, OpenRequest, PresenceNotice, Refusal,
-    Verdict,
+    TableRequest, Verdict,
 };
 use tablecast::protocol::subject::{self, Address};
 use tablecast::runtime::clock::Clock;
@@ -174,10 +174,16 @@ impl TinyWorker {
             loop {
                 tokio::select! {
                     Some(asked) = commands.next() => {
-                        let command = request::decode(&asked.payload).expect("a command");
-                        let mut owning = owned.table.lock().await;
-                        let verdict = worker.decide(&mut owning, command).await;
-                        asked.reply.send(request::encode(&verdict)).await;
+                        let answer = match request::decode(&asked.payload).expect("a request") {
+                            TableRequest::Who => {
+                                request::encode(&Adoption::Owned { worker: worker.id.clone() })
+                            }
+                            TableRequest::Command(command) => {
+                                let mut owning = owned.table.lock().await;
+                                request::encode(&worker.decide(&mut owning, command).await)
+                            }
+                        };
+                        asked.reply.send(answer).await;
                     }
                     Some(notice) = seats.next() => {
                         let notice = request::decode(&notice).expect("a notice");

@@ -69,6 +69,10 @@ impl EventLog for JetStream {
         Ok(entry::chain(messages, table))
     }
 
+    async fn last(&self, address: &Address) -> Result<StreamSeq, ReadError> {
+        read::last(&self.context, address).await
+    }
+
     async fn follow(&self, table: TableId) -> Result<BoxStream<'static, Entry>, ReadError> {
         follow::live(&self.client, table, self.shards).await
     }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use async_nats::header::{NATS_LAST_SEQUENCE, NATS_SEQUENCE};
+use async_nats::jetstream::context::Context;
+use async_nats::jetstream::stream::RawMessageErrorKind;
 use async_nats::{Client, HeaderMap, HeaderName, Message, StatusCode};
 use futures_util::StreamExt;
 use serde_json::json;
@@ -11,6 +13,8 @@ use tracing::debug;
 
 use super::super::ReadError;
 use super::super::connect::REQUEST_TIMEOUT;
+use crate::domain::StreamSeq;
+use crate::protocol::subject::{self, Address};
 
 /// Messages per request: well below what a subscription holds, so that none is dropped.
 const PAGE: u64 = 1000;
@@ -42,6 +46,29 @@ enum PageError {
     Passing(String),
     /// The server's definite no.
     Refused(String),
+}
+
+/// Position of the last message at an address, asked of the stream's leader.
+pub(super) async fn last(context: &Context, address: &Address) -> Result<StreamSeq, ReadError> {
+    let unavailable = |error: &dyn std::error::Error| ReadError::Unavailable {
+        reason: error.to_string(),
+    };
+    let stream = context
+        .get_stream_no_info(subject::events_stream(address.shard))
+        .await;
+    let stream = stream.map_err(|error| unavailable(&error))?;
+    let last = stream
+        .raw_message_builder()
+        .last_by_subject(address.evt())
+        .send();
+    let last = timeout(REQUEST_TIMEOUT, last)
+        .await
+        .map_err(|elapsed| unavailable(&elapsed))?;
+    match last {
+        Ok(message) => Ok(StreamSeq::new(message.sequence)),
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(StreamSeq::ZERO),
+        Err(error) => Err(unavailable(&error)),
+    }
 }
 
 /// All messages on `filter` at or after `from`, in order.

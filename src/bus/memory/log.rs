@@ -97,6 +97,12 @@ impl EventLog for MemoryLog {
         Ok(shard.entries(table, from))
     }
 
+    async fn last(&self, address: &Address) -> Result<StreamSeq, ReadError> {
+        let mut entries = self.read(address.table, StreamSeq::ZERO).await?;
+        entries.retain(|entry| entry.address == *address);
+        Ok(entries.last().map_or(StreamSeq::ZERO, |entry| entry.seq))
+    }
+
     async fn follow(&self, table: TableId) -> Result<BoxStream<'static, Entry>, ReadError> {
         self.reach().await?;
         let mut streams = self.connection.streams();

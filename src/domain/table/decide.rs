@@ -34,6 +34,9 @@ impl<G: Game> Table<G> {
         cx: &TurnContext,
     ) -> Result<Commit<G::Event>, TableRule> {
         let bad = |reason: String| TableRule::BadOpening(reason);
+        if !opening.setup.is_object() {
+            return Err(bad("setup is an object".to_owned()));
+        }
         let setup: G::Setup = serde_json::from_value(opening.setup.clone())
             .map_err(|error| bad(format!("setup: {error}")))?;
         let seats = G::seats(&setup).map_err(bad)?;

@@ -63,6 +63,12 @@ impl<G: Game> Table<G> {
             .map(|(seat, _)| seat)
     }
 
+    /// Players whose connection counts as there.
+    pub fn players_here(&self) -> Vec<PlayerId> {
+        let here = self.seats.iter().filter(|state| state.human_is_here());
+        here.filter_map(|state| state.player().cloned()).collect()
+    }
+
     /// The seats that a bot is to decide for at this moment, rising.
     pub fn bots_to_act(&self) -> Vec<Seat> {
         if self.status != super::Status::Running {

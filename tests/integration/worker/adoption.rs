@@ -3,17 +3,17 @@
 use bytes::Bytes;
 use serde_json::json;
 use tablecast::bus::{Append, Stored};
-use tablecast::domain::{Lifecycle, Seating, StreamSeq, TableEvent, TableId};
+use tablecast::domain::{
+    Cause, Commit, Lifecycle, Seating, StreamSeq, TableEvent, TableId, Timestamp,
+};
 use tablecast::protocol::envelope::{Envelope, Message};
 use tablecast::protocol::request::{Adoption, Verdict};
 use tablecast::protocol::subject::Address;
 
-use tokio::time::timeout;
-
 use super::{another_worker, one_mortal, one_worker};
 use crate::nats_server::NatsServer;
 use crate::players::{
-    Client, SOON, accepted, human, kind, new_table, pebbles_of, refused, take, two_players,
+    Client, accepted, human, kind, new_table, pebbles_of, refused, take, two_players,
 };
 
 fn address(client: &Client, table: TableId) -> Address {
@@ -37,42 +37,84 @@ async fn append(client: &Client, table: TableId, after: StreamSeq, payload: Byte
     client.bus.log.append(append).await.expect("stored")
 }
 
-#[tokio::test]
-async fn a_table_that_is_adopted_away_is_forgotten_by_its_owner() {
-    let (server, first, client) = one_worker(&[]).await;
-    let players = [human("ann"), human("bob")];
-    let request = pebbles_of(&players, json!({ "pebbles": 100 }));
-    let table = request.table;
-    client.open(&request).await;
-    let second = another_worker(&server, "w2", &[]).await;
-    client.adopt_by(&second, table).await;
-    // Both listen. Sooner or later the first wants to append: it is fenced, says so, and forgets the table.
-    let moved = async {
-        for number in 0.. {
-            for by in ["ann", "bob"] {
-                let verdict = client
-                    .command(table, by, &format!("c{number}"), take(1))
-                    .await;
-                match verdict {
-                    Verdict::Rejected(refusal) if refusal.code == "moved" => return refusal,
-                    Verdict::Rejected(_) | Verdict::Accepted { .. } => {}
-                }
-            }
-        }
-        unreachable!("there is no last number")
+/// Takes a table over as a worker does that could not reach its owner.
+async fn claim_by_hand(client: &Client, table: TableId) {
+    let entries = client
+        .bus
+        .log
+        .read(table, StreamSeq::ZERO)
+        .await
+        .expect("entries");
+    let last = entries.last().expect("an opened table").seq;
+    let claimed = Lifecycle::Claimed {
+        worker: "by-hand".parse().expect("a worker id"),
     };
-    let moved = timeout(SOON, moved).await.expect("fenced in time");
-    assert!(moved.retry_after_ms.is_some());
-    let claims: Vec<_> = client.commits(table).await;
-    let claims = claims.iter().flat_map(|commit| &commit.events);
-    let claims: Vec<_> = claims
-        .filter_map(|event| match event {
-            TableEvent::Lifecycle(Lifecycle::Claimed { worker }) => Some(worker.as_str()),
-            TableEvent::Lifecycle(_) | TableEvent::Game(_) => None,
-        })
-        .collect();
-    assert_eq!(claims, ["w2"]);
-    // From here on every command reaches the one owner.
+    let commit = Commit {
+        seq: client
+            .commits(table)
+            .await
+            .last()
+            .expect("a commit")
+            .seq
+            .next(),
+        at: Timestamp::from_millis(1),
+        cause: Cause::Claim,
+        events: vec![TableEvent::<serde_json::Value>::Lifecycle(claimed)],
+        follow_up: vec![],
+    };
+    let kind = kind(crate::pebbles::KIND);
+    let payload = Envelope {
+        v: 1,
+        table,
+        kind,
+        commit,
+    }
+    .encode();
+    append(client, table, last, payload).await;
+}
+
+#[tokio::test]
+async fn a_table_that_has_an_owner_is_not_taken_from_it() {
+    let (server, first, client) = one_worker(&[]).await;
+    let request = two_players();
+    client.open(&request).await;
+    let _second = another_worker(&server, "w2", &[]).await;
+    for _ in 0..10 {
+        let owner = first.id.parse().expect("a worker id");
+        assert_eq!(
+            client.adopt(request.table).await,
+            Adoption::Owned { worker: owner }
+        );
+    }
+    assert_eq!(client.commits(request.table).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_former_owner_speaks_for_the_table_no_more_and_forgets_it() {
+    // What it would accept, what it would refuse, and who it says it is.
+    for asked in ["legal", "illegal", "who"] {
+        let (_server, _worker, client) = one_worker(&[]).await;
+        let players = [human("ann"), human("bob")];
+        let request = pebbles_of(&players, json!({ "pebbles": 100 }));
+        let table = request.table;
+        client.open(&request).await;
+        claim_by_hand(&client, table).await;
+        let moved = match asked {
+            "legal" => refused(client.command(table, "ann", "c1", take(1)).await),
+            "illegal" => refused(client.command(table, "bob", "c1", take(1)).await),
+            _ => match client.ask_who(table).await {
+                Adoption::Declined(refusal) => refusal,
+                Adoption::Owned { worker } => panic!("{worker} owns it"),
+            },
+        };
+        assert_eq!(moved.code, "moved", "{asked}");
+        assert!(moved.retry_after_ms.is_some());
+        assert!(matches!(client.adopt(table).await, Adoption::Owned { .. }));
+        one_owner_decides(&client, table).await;
+    }
+}
+
+async fn one_owner_decides(client: &Client, table: TableId) {
     let before = client.commits(table).await.len();
     for number in 0..20 {
         for by in ["ann", "bob"] {
@@ -87,7 +129,6 @@ async fn a_table_that_is_adopted_away_is_forgotten_by_its_owner() {
         }
     }
     assert!(client.commits(table).await.len() >= before + 20);
-    drop(first);
 }
 
 #[tokio::test]
