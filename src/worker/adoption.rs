@@ -5,11 +5,11 @@ use std::time::Duration;
 use metrics::counter;
 use tracing::{error, info};
 
-use super::answer::{LATER_MS, moved, unavailable};
+use super::answer::{LATER_MS, SOON_MS, moved, unavailable};
 use super::finish;
-use super::table_actor::TableActor;
+use super::table_actor::{TableActor, Taking};
 use super::tables::{NoPlace, Worker};
-use crate::bus::{Append, AppendError, Entry, ReadError, Stored};
+use crate::bus::{Append, AppendError, Entry, ReadError, RequestError, Stored};
 use crate::catalog::{Drafted, FoldError, Referee};
 use crate::domain::{
     Cause, CommandId, Kind, Opening, OpeningError, StreamSeq, TableId, TableSeq, WorkerId,
@@ -20,8 +20,9 @@ use crate::protocol::request::{
 };
 use crate::protocol::subject::{self, Address};
 
-/// How long an owner has to show that it is there.
-const OWNER_PATIENCE: Duration = Duration::from_secs(1);
+/// How long an owner has to show that it is there, and how often it is asked to.
+const OWNER_PATIENCE: Duration = Duration::from_millis(500);
+const OWNER_TRIES: u32 = 3;
 
 /// Opens a table. The answer comes when its first commit is in the log and its owner listens.
 pub(super) async fn open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Verdict {
@@ -61,10 +62,11 @@ async fn try_open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Result<TableS
     };
     let (referee, draft) = rules.open(request.table, opening, cause, &worker.turn())?;
     let id = Some(request.id.clone());
+    let taking = Taking::begin(worker, place, address.clone()).await?;
     match append(worker, &address, StreamSeq::ZERO, &draft, id).await {
         Ok(at) => {
             counter!("tablecast_worker_tables_opened_total").increment(1);
-            TableActor::start(worker, place, address, (referee, at), Some(draft)).await?;
+            TableActor::start(worker, taking, (referee, at), draft).await?;
             Ok(TableSeq::ZERO.next())
         }
         Err(error @ AppendError::Fenced { .. }) => {
@@ -134,6 +136,7 @@ async fn try_adopt(worker: &Worker, kind: &Kind, table: TableId) -> Result<Worke
         return Err(Refusal::new("game_over", "the game is over"));
     }
     let draft = referee.claim(worker.id.clone(), &worker.turn());
+    let taking = Taking::begin(worker, place, address.clone()).await?;
     let at = match append(worker, &address, last, &draft, None).await {
         Ok(at) => at,
         Err(AppendError::Fenced { .. }) => {
@@ -143,22 +146,29 @@ async fn try_adopt(worker: &Worker, kind: &Kind, table: TableId) -> Result<Worke
     };
     info!(table.id = %table, worker.id = %worker.id, seq = draft.seq.get(), "table {table} adopted");
     counter!("tablecast_worker_tables_adopted_total").increment(1);
-    TableActor::start(worker, place, address, (referee, at), Some(draft)).await?;
+    TableActor::start(worker, taking, (referee, at), draft).await?;
     Ok(worker.id.clone())
 }
 
-/// Who answers for a table. One that hangs for longer than this loses it.
+/// Who answers for a table; nobody if none does however often it is asked. A former owner may still get
+/// some of the requests: one that hangs is passed over, one that says so has left.
 async fn owner_of(worker: &Worker, table: TableId) -> Option<WorkerId> {
     let who = encode(&TableRequest::Who);
-    let answer = worker
-        .bus
-        .mail
-        .request(subject::cmd(table), who, OWNER_PATIENCE)
-        .await;
-    match decode(&answer.ok()?) {
-        Ok(Adoption::Owned { worker }) => Some(worker),
-        Ok(Adoption::Declined(_)) | Err(_) => None,
+    for _ in 0..OWNER_TRIES {
+        let mail = &worker.bus.mail;
+        let answer = mail
+            .request(subject::cmd(table), who.clone(), OWNER_PATIENCE)
+            .await;
+        match answer.map(|answer| decode(&answer)) {
+            Ok(Ok(Adoption::Owned { worker })) => return Some(worker),
+            Err(RequestError::NoResponders) => return None,
+            Ok(Ok(Adoption::Declined(_)) | Err(_)) => {
+                tokio::time::sleep(Duration::from_millis(SOON_MS)).await;
+            }
+            Err(RequestError::Timeout | RequestError::Unreachable) => {}
+        }
     }
+    None
 }
 
 /// Folds a table from the log. Messages that are no commits of it are set aside and skipped.

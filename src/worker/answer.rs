@@ -7,7 +7,7 @@ use crate::domain::TableSeq;
 use crate::protocol::request::{MOVED, Refusal, Verdict, encode};
 
 /// When to ask again once a queue, or a table, has moved on.
-const SOON_MS: u64 = 50;
+pub(super) const SOON_MS: u64 = 50;
 
 /// When to ask again if something has to recover first.
 pub(super) const LATER_MS: u64 = 250;

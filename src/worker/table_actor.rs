@@ -19,7 +19,7 @@ use super::answer::{LATER_MS, answer, busy, moved, unavailable};
 use super::finish;
 use super::presence::Presences;
 use super::tables::{Place, Worker};
-use crate::bus::{AppendError, Reply, Request};
+use crate::bus::{AppendError, MailError, Reply, Request};
 use crate::catalog::{Drafted, Referee};
 use crate::domain::{
     CommandId, FollowUp, PlayerId, PresenceChange, Seat, Status, StreamSeq, TableSeq,
@@ -64,6 +64,35 @@ struct UnderWay {
     reply: Option<Reply>,
 }
 
+/// A table on its way to this worker.
+pub(super) struct Taking {
+    place: Place,
+    address: Address,
+    notices: BoxStream<'static, Bytes>,
+}
+
+impl Taking {
+    /// Begins to hear of the table's players. To be called before the table is claimed: gateways that see
+    /// the claim say at once who is there.
+    pub(super) async fn begin(
+        worker: &Worker,
+        place: Place,
+        address: Address,
+    ) -> Result<Self, Refusal> {
+        let notices = worker.bus.mail.listen(subject::seat(address.table)).await;
+        let notices = notices.map_err(|error| unreachable(&error))?;
+        Ok(Self {
+            place,
+            address,
+            notices,
+        })
+    }
+}
+
+fn unreachable(error: &MailError) -> Refusal {
+    Refusal::new("unavailable", error.to_string()).retry_after_ms(LATER_MS)
+}
+
 /// Whether the actor goes on.
 enum Next {
     Continue,
@@ -72,29 +101,27 @@ enum Next {
 }
 
 impl TableActor {
-    /// Starts the owner of a table whose last commit, still a draft for the referee if given, is at `at`.
-    /// When this returns, commands reach it.
+    /// Starts the owner of a table whose first commit by this worker is at `at`, and still a draft for the
+    /// referee. When this returns, commands reach it.
     pub(super) async fn start(
         worker: &Worker,
-        place: Place,
-        address: Address,
+        taking: Taking,
         (mut referee, at): (Box<dyn Referee>, StreamSeq),
-        first: Option<Drafted>,
+        first: Drafted,
     ) -> Result<(), Refusal> {
-        let mail = &worker.bus.mail;
-        let table = address.table;
-        let served = async {
-            let commands = mail.serve(subject::cmd(table), subject::WORKERS).await?;
-            let notices = mail.listen(subject::seat(table)).await?;
-            Ok::<_, crate::bus::MailError>((commands, notices))
-        };
-        let (commands, notices) = served.await.map_err(|error| {
-            Refusal::new("unavailable", error.to_string()).retry_after_ms(LATER_MS)
-        })?;
-        let follow_up = first.map_or_else(Vec::new, |draft| {
-            referee.confirm();
-            draft.follow_up
-        });
+        let Taking {
+            place,
+            address,
+            notices,
+        } = taking;
+        let commands = worker
+            .bus
+            .mail
+            .serve(subject::cmd(address.table), subject::WORKERS)
+            .await;
+        let commands = commands.map_err(|error| unreachable(&error))?;
+        referee.confirm();
+        let follow_up = first.follow_up;
         let mut actor = Self {
             worker: worker.clone(),
             address,
