@@ -14,16 +14,8 @@ fn main() -> ExitCode {
 }
 
 /// The lines that win, by cell.
-const LINES: [[usize; 3]; 8] = [
-    [0, 1, 2],
-    [3, 4, 5],
-    [6, 7, 8],
-    [0, 3, 6],
-    [1, 4, 7],
-    [2, 5, 8],
-    [0, 4, 8],
-    [2, 4, 6],
-];
+const LINES: [[usize; 3]; 8] =
+    [[0, 1, 2], [3, 4, 5], [6, 7, 8], [0, 3, 6], [1, 4, 7], [2, 5, 8], [0, 4, 8], [2, 4, 6]];
 
 /// The state: which seat marked each cell, and whose turn it is.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -146,17 +138,10 @@ impl Game for TicTacToe {
             Some(_) => 'O',
         };
         let row = |row: usize| (0..3).map(|column| mark(3 * row + column)).collect();
-        let is_in_turn = self
-            .awaiting()
-            .iter()
-            .any(|seat| viewer == Viewer::Seated(*seat));
+        let is_in_turn = self.awaiting().iter().any(|seat| viewer == Viewer::Seated(*seat));
         let free_cells = self.free_cells().filter(|_| is_in_turn);
         let choices = free_cells.map(|cell| Command::Mark { cell }).collect();
-        View {
-            board: [row(0), row(1), row(2)],
-            turn: self.turn,
-            choices,
-        }
+        View { board: [row(0), row(1), row(2)], turn: self.turn, choices }
     }
 
     fn view_event(event: &Event, _viewer: Viewer) -> Option<Event> {
@@ -168,21 +153,12 @@ impl Game for TicTacToe {
         if winner.is_none() && self.free_cells().next().is_some() {
             return None;
         }
-        let scores = [Seat(0), Seat(1)]
-            .map(|seat| i64::from(winner == Some(seat)))
-            .to_vec();
-        Some(Outcome {
-            winners: winner.into_iter().collect(),
-            scores,
-        })
+        let scores = [Seat(0), Seat(1)].map(|seat| i64::from(winner == Some(seat))).to_vec();
+        Some(Outcome { winners: winner.into_iter().collect(), scores })
     }
 
     fn awaiting(&self) -> Vec<Seat> {
-        if self.outcome().is_some() {
-            Vec::new()
-        } else {
-            vec![self.turn]
-        }
+        if self.outcome().is_some() { Vec::new() } else { vec![self.turn] }
     }
 
     fn bot(view: &View, _seat: Seat, dice: &mut Dice) -> Option<Command> {
@@ -196,19 +172,13 @@ mod tests {
 
     use super::*;
 
-    const CX: TurnContext = TurnContext {
-        now: Timestamp::from_millis(0),
-        seed: [0; 32],
-    };
+    const CX: TurnContext = TurnContext { now: Timestamp::from_millis(0), seed: [0; 32] };
 
     fn after(cells: &[usize]) -> TicTacToe {
         let mut game = TicTacToe::default();
         for cell in cells {
             let command = Command::Mark { cell: *cell };
-            for event in game
-                .decide(game.turn, command, &CX)
-                .expect("a legal opening")
-            {
+            for event in game.decide(game.turn, command, &CX).expect("a legal opening") {
                 game.evolve(&event);
             }
         }
@@ -218,13 +188,7 @@ mod tests {
     #[test]
     fn three_in_a_row_win() {
         let outcome = after(&[0, 3, 1, 4, 2]).outcome().expect("an end");
-        assert_eq!(
-            outcome,
-            Outcome {
-                winners: vec![Seat(0)],
-                scores: vec![1, 0]
-            }
-        );
+        assert_eq!(outcome, Outcome { winners: vec![Seat(0)], scores: vec![1, 0] });
     }
 
     #[test]

@@ -18,12 +18,7 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) fn new(min: Duration, max: Duration, seed: u64) -> Self {
-        Self {
-            min,
-            max,
-            failures: 0,
-            jitter: ChaCha8Rng::seed_from_u64(seed),
-        }
+        Self { min, max, failures: 0, jitter: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     /// How long to wait after one more failure.
@@ -31,9 +26,7 @@ impl Backoff {
         // 2^20 times the least wait is beyond any limit somebody would set.
         let doubled = self.min.saturating_mul(1 << self.failures.min(20));
         self.failures = self.failures.saturating_add(1);
-        doubled
-            .min(self.max)
-            .mul_f64(self.jitter.random_range(0.5..=1.0))
+        doubled.min(self.max).mul_f64(self.jitter.random_range(0.5..=1.0))
     }
 
     /// Something succeeded.

@@ -89,8 +89,7 @@ impl Batcher {
 
     /// The position of the next marker to look at.
     pub(super) fn cursor(&self) -> StreamSeq {
-        self.begun
-            .map_or(self.start.next, |begun| begun.last.next())
+        self.begun.map_or(self.start.next, |begun| begun.last.next())
     }
 
     /// When the log stored the oldest marker of this batch.
@@ -101,8 +100,7 @@ impl Batcher {
     /// Whether a marker belongs to this batch, or is the first of the next day's.
     pub(super) fn admits(&self, stored_at: Timestamp) -> bool {
         // Every marker counts for the date, readable or not: a name must not depend on what a binary can read.
-        self.begun
-            .is_none_or(|begun| Date::of(stored_at) <= begun.date)
+        self.begun.is_none_or(|begun| Date::of(stored_at) <= begun.date)
     }
 
     /// Whether a table is in this batch already.
@@ -206,10 +204,7 @@ mod tests {
         assert_eq!(batch.oldest(), Some(at(400)));
         assert_eq!(batch.cursor(), StreamSeq::new(13));
         let batch = batch.finish().expect("two markers");
-        assert_eq!(
-            (batch.first, batch.last),
-            (StreamSeq::new(5), StreamSeq::new(12))
-        );
+        assert_eq!((batch.first, batch.last), (StreamSeq::new(5), StreamSeq::new(12)));
     }
 
     #[test]

@@ -27,11 +27,7 @@ pub(super) struct Burial<'a> {
 impl Burial<'_> {
     /// Buries one table that is listed in an object seen in the store. Harmless when repeated.
     pub(super) async fn bury(&self, table: &FooterTable) -> Result<(), Fault> {
-        let address = Address {
-            shard: self.key.shard,
-            kind: table.kind.clone(),
-            table: table.id,
-        };
+        let address = Address { shard: self.key.shard, kind: table.kind.clone(), table: table.id };
         let tombstone = Tombstone {
             v: VERSION,
             table: table.id,
@@ -43,10 +39,7 @@ impl Burial<'_> {
         .encode();
         let mut after = table.last;
         for _ in 0..TRIES {
-            let burial = self
-                .log
-                .bury(&address, after, tombstone.clone(), self.ttl)
-                .await;
+            let burial = self.log.bury(&address, after, tombstone.clone(), self.ttl).await;
             match burial {
                 Ok(_) => return Ok(()),
                 Err(AppendError::Fenced { .. }) => {}

@@ -76,12 +76,9 @@ fn event_fields() -> Fields {
 pub(super) fn encode(rows: &[ArchivedTable], footer: &Footer) -> Bytes {
     let mut object = Vec::new();
     let in_memory = "rows of our own schema can be written to memory";
-    let mut writer = ArrowWriter::try_new(
-        &mut object,
-        Arc::clone(&SCHEMA),
-        Some(writer_properties(footer)),
-    )
-    .expect(in_memory);
+    let mut writer =
+        ArrowWriter::try_new(&mut object, Arc::clone(&SCHEMA), Some(writer_properties(footer)))
+            .expect(in_memory);
     writer.write(&record_batch(rows)).expect(in_memory);
     writer.close().expect(in_memory);
     object.into()
@@ -92,14 +89,8 @@ fn writer_properties(footer: &Footer) -> WriterProperties {
         let path = ["events", "list", "element", field];
         ColumnPath::new(path.map(str::to_owned).to_vec())
     };
-    let pairs = footer
-        .to_pairs()
-        .map(|(key, value)| KeyValue::new(key.to_owned(), value));
-    let by_table_id = SortingColumn {
-        column_idx: 0,
-        descending: false,
-        nulls_first: false,
-    };
+    let pairs = footer.to_pairs().map(|(key, value)| KeyValue::new(key.to_owned(), value));
+    let by_table_id = SortingColumn { column_idx: 0, descending: false, nulls_first: false };
     let level = ZstdLevel::try_new(3).expect("zstd has a level 3");
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
@@ -126,11 +117,7 @@ fn record_batch(rows: &[ArchivedTable]) -> RecordBatch {
         texts(rows, |row| row.kind.to_string()),
         numbers(rows, |row| Some(i64::from(row.rules_version))),
         texts(rows, |row| row.status.as_str()),
-        Arc::new(
-            rows.iter()
-                .map(|row| row.reason.as_deref())
-                .collect::<StringArray>(),
-        ),
+        Arc::new(rows.iter().map(|row| row.reason.as_deref()).collect::<StringArray>()),
         texts(rows, closing),
         times(rows, |row| Some(row.opened_at)),
         times(rows, |row| row.started_at),
@@ -138,15 +125,10 @@ fn record_batch(rows: &[ArchivedTable]) -> RecordBatch {
         numbers(rows, |row| row.duration_ms.map(clamped)),
         numbers(rows, |row| Some(clamped(row.commits))),
         players(rows),
-        list::<Int32Type>(rows, |row| {
-            row.winners.iter().map(|seat| i32::from(seat.0)).collect()
-        }),
+        list::<Int32Type>(rows, |row| row.winners.iter().map(|seat| i32::from(seat.0)).collect()),
         list::<Int64Type>(rows, |row| row.scores.clone()),
         list::<Int64Type>(rows, |row| {
-            row.dead_letters
-                .iter()
-                .map(|seq| clamped(seq.get()))
-                .collect()
+            row.dead_letters.iter().map(|seq| clamped(seq.get())).collect()
         }),
         events(rows),
     ];
@@ -179,14 +161,8 @@ fn numbers(rows: &[ArchivedTable], of: impl Fn(&ArchivedTable) -> Option<i64>) -
 }
 
 fn times(rows: &[ArchivedTable], of: impl Fn(&ArchivedTable) -> Option<Timestamp>) -> ArrayRef {
-    let millis = rows
-        .iter()
-        .map(|row| of(row).map(|at| clamped(at.as_millis())));
-    Arc::new(
-        millis
-            .collect::<TimestampMillisecondArray>()
-            .with_timezone(UTC),
-    )
+    let millis = rows.iter().map(|row| of(row).map(|at| clamped(at.as_millis())));
+    Arc::new(millis.collect::<TimestampMillisecondArray>().with_timezone(UTC))
 }
 
 fn list<T: ArrowPrimitiveType>(
@@ -203,8 +179,7 @@ fn list<T: ArrowPrimitiveType>(
 }
 
 fn field<B: ArrayBuilder>(of: &mut StructBuilder, index: usize) -> &mut B {
-    of.field_builder(index)
-        .expect("the fields are those of the schema")
+    of.field_builder(index).expect("the fields are those of the schema")
 }
 
 fn players(rows: &[ArchivedTable]) -> ArrayRef {

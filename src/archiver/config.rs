@@ -23,11 +23,7 @@ pub struct ArchiverConfig {
     pub batch_age: Duration,
 
     /// Write an object when the commits in it come to this many bytes. Memory is some four times this per shard.
-    #[arg(
-        long,
-        env = "TABLECAST_ARCHIVER_BATCH_BYTES",
-        default_value = "16777216"
-    )]
+    #[arg(long, env = "TABLECAST_ARCHIVER_BATCH_BYTES", default_value = "16777216")]
     pub batch_bytes: NonZeroU64,
 
     /// How long an archived table stays marked as such in the event log, against owners that come back late.
@@ -84,10 +80,6 @@ fn at_least_a_second(text: &str) -> Result<Duration, String> {
 
 impl ArchiverConfig {
     pub(super) fn limits(&self) -> Limits {
-        Limits {
-            tables: self.batch_tables,
-            bytes: self.batch_bytes.get(),
-            age: self.batch_age,
-        }
+        Limits { tables: self.batch_tables, bytes: self.batch_bytes.get(), age: self.batch_age }
     }
 }

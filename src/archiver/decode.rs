@@ -55,9 +55,9 @@ pub(super) fn footer(end: &Bytes, object_size: u64) -> Result<Tail, DecodeError>
     let mut reader = ParquetMetaDataReader::new();
     match reader.try_parse_sized(end, object_size) {
         Ok(()) => Ok(Tail::Footer(footer_of(&reader.finish()?)?)),
-        Err(ParquetError::NeedMoreData(bytes)) => Ok(Tail::Longer(
-            u64::try_from(bytes).expect("a length in memory fits"),
-        )),
+        Err(ParquetError::NeedMoreData(bytes)) => {
+            Ok(Tail::Longer(u64::try_from(bytes).expect("a length in memory fits")))
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -184,10 +184,7 @@ fn optional<T: ArrowPrimitiveType>(column: &ArrayRef, row: usize) -> Option<T::N
 }
 
 fn parse<T: FromStr>(column: &'static str, text: &str) -> Result<T, DecodeError> {
-    text.parse().ok().ok_or_else(|| DecodeError::Value {
-        column,
-        value: text.to_owned(),
-    })
+    text.parse().ok().ok_or_else(|| DecodeError::Value { column, value: text.to_owned() })
 }
 
 /// A variant by its name on the wire.
@@ -198,10 +195,7 @@ fn named<T: serde::de::DeserializeOwned>(
     let value = serde_json::Value::String(text.to_owned());
     serde_json::from_value(value)
         .ok()
-        .ok_or_else(|| DecodeError::Value {
-            column,
-            value: text.to_owned(),
-        })
+        .ok_or_else(|| DecodeError::Value { column, value: text.to_owned() })
 }
 
 fn integers<T: ArrowPrimitiveType>(
@@ -217,19 +211,13 @@ fn seat(number: i32) -> Result<Seat, DecodeError> {
     u8::try_from(number)
         .ok()
         .map(Seat)
-        .ok_or_else(|| DecodeError::Value {
-            column: "seat",
-            value: number.to_string(),
-        })
+        .ok_or_else(|| DecodeError::Value { column: "seat", value: number.to_string() })
 }
 
 fn players(list: &ArrayRef) -> Result<Vec<SummarySeat>, DecodeError> {
     let list: &StructArray = list.as_struct();
     let seats = list.column(0).as_primitive::<Int32Type>();
-    let (ids, names) = (
-        list.column(1).as_string::<i32>(),
-        list.column(2).as_string::<i32>(),
-    );
+    let (ids, names) = (list.column(1).as_string::<i32>(), list.column(2).as_string::<i32>());
     let player = |at: usize| {
         let id = ids.is_valid(at).then(|| ids.value(at));
         Ok(SummarySeat {

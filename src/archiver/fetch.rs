@@ -60,26 +60,16 @@ pub(super) async fn fetch(log: &dyn EventLog, marker: &Marker) -> Result<Found, 
         set_aside(log, entry, reason).await?;
     }
     if collected.is_whole(marker) {
-        return Ok(Found::Whole(collected.into_fetched(
-            marker,
-            Status::Archived,
-            None,
-        )));
+        return Ok(Found::Whole(collected.into_fetched(marker, Status::Archived, None)));
     }
     let (read, promised) = (collected.commits, marker.last_seq.get());
     let (status, reason) = match &collected.tombstone {
-        _ if read > 0 => (
-            Status::Incomplete,
-            format!("{read} of {promised} commits are readable"),
-        ),
+        _ if read > 0 => (Status::Incomplete, format!("{read} of {promised} commits are readable")),
         Some(object) => (
             Status::Lost,
             format!("its commits gave way to {object}, which this store does not have"),
         ),
-        None => (
-            Status::Lost,
-            "its commits are gone from the event log".to_owned(),
-        ),
+        None => (Status::Lost, "its commits are gone from the event log".to_owned()),
     };
     let short = collected.into_fetched(marker, status, Some(reason));
     Ok(Found::Short(short))
@@ -144,9 +134,7 @@ impl Collected {
         let summary = &marker.summary;
         let first = self.events.first().filter(|event| event.seq.get() == 1);
         let opened_at = first.map_or_else(|| marker.table.opened_at(), |event| event.ts);
-        let duration = summary
-            .started_at
-            .map(|at| summary.ended_at.millis_since(at));
+        let duration = summary.started_at.map(|at| summary.ended_at.millis_since(at));
         Fetched {
             row: ArchivedTable {
                 table_id: marker.table,

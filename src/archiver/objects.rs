@@ -42,9 +42,8 @@ pub(super) fn path(key: &ObjectKey) -> Path {
 pub(super) async fn dates(store: &dyn ObjectStore) -> Result<Vec<Date>, object_store::Error> {
     let listing = store.list_with_delimiter(Some(&Path::from(LIVE))).await?;
     let names = listing.common_prefixes.iter().filter_map(Path::filename);
-    let mut dates: Vec<Date> = names
-        .filter_map(|name| name.strip_prefix("date=")?.parse().ok())
-        .collect();
+    let mut dates: Vec<Date> =
+        names.filter_map(|name| name.strip_prefix("date=")?.parse().ok()).collect();
     dates.sort_unstable_by(|a, b| b.cmp(a));
     Ok(dates)
 }
@@ -70,10 +69,7 @@ pub(super) async fn footer(
     let damaged = |source| ObjectError::Damaged { key: *key, source };
     let mut wanted = FOOTER_BYTES;
     loop {
-        let options = GetOptions {
-            range: Some(GetRange::Suffix(wanted)),
-            ..GetOptions::default()
-        };
+        let options = GetOptions { range: Some(GetRange::Suffix(wanted)), ..GetOptions::default() };
         let result = store.get_opts(&path(key), options).await?;
         let size = result.meta.size;
         match decode::footer(&result.bytes().await?, size).map_err(damaged)? {

@@ -40,10 +40,7 @@ pub struct ListFilter {
 impl Reader {
     /// Reads from a store that an archiver writes to.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self {
-            store,
-            ids: Mutex::default(),
-        }
+        Self { store, ids: Mutex::default() }
     }
 
     /// A game with all its events; nothing if it is not in the archive (yet).
@@ -67,9 +64,7 @@ impl Reader {
 
     async fn place(&self, table: TableId) -> Result<Option<(ObjectKey, usize)>, ObjectError> {
         let opened = table.opened_at().as_millis();
-        let opened = Date::of(Timestamp::from_millis(
-            opened.saturating_sub(CLOCKS_DIFFER_MS),
-        ));
+        let opened = Date::of(Timestamp::from_millis(opened.saturating_sub(CLOCKS_DIFFER_MS)));
         let mut dates = objects::dates(&*self.store).await?;
         dates.retain(|date| *date >= opened);
         // A table ends soon after it was opened: the days next to that first.

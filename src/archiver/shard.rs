@@ -81,10 +81,7 @@ impl Shard {
                     let wait = self.waits.next();
                     let (shard, wait_ms) = (self.shard, wait.as_millis());
                     let fault = anyhow::Error::from(fault);
-                    warn!(
-                        shard,
-                        wait_ms, "archiving of shard {shard} waits: {fault:#}"
-                    );
+                    warn!(shard, wait_ms, "archiving of shard {shard} waits: {fault:#}");
                     self.show_lag();
                     sleep(wait).await;
                 }
@@ -110,10 +107,7 @@ impl Shard {
             let gathered_until = batch.last;
             let (key, footer) = self.commit(epoch, batch).await;
             self.bury(&key, &footer).await?;
-            position = Position {
-                next: footer.last.next(),
-                date: Some(key.date),
-            };
+            position = Position { next: footer.last.next(), date: Some(key.date) };
             if footer.last != gathered_until {
                 markers = Markers::default();
             }
@@ -124,20 +118,14 @@ impl Shard {
 
     /// Finds the end of the chain and buries what its writer has not.
     async fn recover(&self, epoch: Timestamp) -> Result<Position, Fault> {
-        let mut position = Position {
-            next: StreamSeq::ZERO.next(),
-            date: None,
-        };
+        let mut position = Position { next: StreamSeq::ZERO.next(), date: None };
         let mut newer: Option<Footer> = None;
         for date in self.dates(epoch).await? {
             for key in self.keys_newest_first(epoch, date).await? {
                 let footer = objects::footer(&*self.store, &key).await?;
                 match &newer {
                     None => {
-                        position = Position {
-                            next: footer.last.next(),
-                            date: Some(date),
-                        };
+                        position = Position { next: footer.last.next(), date: Some(date) };
                     }
                     Some(newer) => {
                         self.check_link(&key, &footer, newer);
@@ -209,12 +197,7 @@ impl Shard {
     /// Writes a batch, or finds that another archiver has written from its position on. Waits for as long
     /// as the store does not say which; games stay in the log meanwhile.
     async fn commit(&mut self, epoch: Timestamp, batch: Batch) -> (ObjectKey, Footer) {
-        let key = ObjectKey {
-            date: batch.date,
-            epoch,
-            shard: self.shard,
-            first: batch.first,
-        };
+        let key = ObjectKey { date: batch.date, epoch, shard: self.shard, first: batch.first };
         let (rows, tables): (Vec<_>, Vec<_>) = batch.tables.into_iter().unzip();
         let footer = Footer {
             epoch,
@@ -275,12 +258,8 @@ impl Shard {
 
     /// Buries all tables that an object holds whole. The rest stays in the log, for the operator.
     async fn bury(&self, key: &ObjectKey, footer: &Footer) -> Result<(), Fault> {
-        let burial = Burial {
-            log: &*self.log,
-            key,
-            ttl: self.config.tombstone_ttl,
-            now: self.clock.now(),
-        };
+        let burial =
+            Burial { log: &*self.log, key, ttl: self.config.tombstone_ttl, now: self.clock.now() };
         for table in whole_tables(footer) {
             burial.bury(table).await?;
         }
@@ -288,9 +267,7 @@ impl Shard {
     }
 
     pub(super) fn show_lag(&self) {
-        let lag_ms = self
-            .oldest
-            .map_or(0, |oldest| self.clock.now().millis_since(oldest));
+        let lag_ms = self.oldest.map_or(0, |oldest| self.clock.now().millis_since(oldest));
         let shard = self.shard.to_string();
         gauge!("tablecast_archiver_lag_seconds", "shard" => shard).set(seconds(lag_ms));
     }

@@ -18,12 +18,7 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 #[command(next_help_heading = "Archive store")]
 pub struct StoreConfig {
     /// Where the archive is: a directory (a path, or `file:///srv/archive`) or `s3://bucket/prefix`.
-    #[arg(
-        id = "store",
-        long = "store",
-        value_name = "URL",
-        env = "TABLECAST_STORE"
-    )]
+    #[arg(id = "store", long = "store", value_name = "URL", env = "TABLECAST_STORE")]
     pub url: StoreUrl,
 
     /// The address of an S3 store that is not AWS, as in `https://s3.example.org:8333`.
@@ -39,30 +34,15 @@ pub struct StoreConfig {
     pub s3_allow_http: bool,
 
     /// The S3 access key. Better given by the environment: arguments are seen by every process.
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "AWS_ACCESS_KEY_ID",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "KEY", env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
     pub s3_access_key_id: Option<Secret>,
 
     /// The secret of the access key.
-    #[arg(
-        long,
-        value_name = "SECRET",
-        env = "AWS_SECRET_ACCESS_KEY",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "SECRET", env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
     pub s3_secret_access_key: Option<Secret>,
 
     /// The token that belongs to temporary keys.
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "AWS_SESSION_TOKEN",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "TOKEN", env = "AWS_SESSION_TOKEN", hide_env_values = true)]
     pub s3_session_token: Option<Secret>,
 }
 
@@ -235,10 +215,7 @@ impl StoreConfig {
         match &self.url {
             StoreUrl::Memory => Ok(Arc::new(InMemory::new())),
             StoreUrl::Directory(path) => {
-                let at = |source| StoreError::Directory {
-                    path: path.clone(),
-                    source,
-                };
+                let at = |source| StoreError::Directory { path: path.clone(), source };
                 let path = std::path::absolute(path).map_err(at)?;
                 std::fs::create_dir_all(&path).map_err(at)?;
                 let store =
@@ -250,10 +227,7 @@ impl StoreConfig {
     }
 
     fn unopened(&self, source: object_store::Error) -> StoreError {
-        StoreError::Open {
-            url: self.url.clone(),
-            source,
-        }
+        StoreError::Open { url: self.url.clone(), source }
     }
 
     fn open_s3(
@@ -263,9 +237,7 @@ impl StoreConfig {
         purpose: Purpose,
     ) -> Result<Arc<dyn ObjectStore>, StoreError> {
         // The HTTP client takes its cryptography from the process; another role may have set it already.
-        rustls::crypto::ring::default_provider()
-            .install_default()
-            .ok();
+        rustls::crypto::ring::default_provider().install_default().ok();
         let url = self.url.clone();
         let (Some(id), Some(secret)) = (&self.s3_access_key_id, &self.s3_secret_access_key) else {
             return Err(StoreError::NoCredentials { url });
@@ -313,16 +285,10 @@ mod tests {
     fn a_store_is_a_path_or_a_bucket() {
         for (text, url) in [
             ("data/archive", StoreUrl::Directory("data/archive".into())),
-            (
-                "file:///srv/archive",
-                StoreUrl::Directory("/srv/archive".into()),
-            ),
+            ("file:///srv/archive", StoreUrl::Directory("/srv/archive".into())),
             (
                 "s3://games/a/b/",
-                StoreUrl::S3 {
-                    bucket: "games".to_owned(),
-                    prefix: "a/b".to_owned(),
-                },
+                StoreUrl::S3 { bucket: "games".to_owned(), prefix: "a/b".to_owned() },
             ),
             ("memory:", StoreUrl::Memory),
         ] {

@@ -72,13 +72,7 @@ impl FromStr for NatsUrl {
 
 impl fmt::Display for NatsUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}://{}:{}",
-            self.0.scheme(),
-            self.0.host(),
-            self.0.port()
-        )
+        write!(f, "{}://{}:{}", self.0.scheme(), self.0.host(), self.0.port())
     }
 }
 
@@ -198,10 +192,7 @@ async fn options(config: &NatsConfig, name: &str) -> Result<ConnectOptions, Conn
         return Ok(options);
     };
     let loaded = options.credentials_file(path).await;
-    loaded.map_err(|source| ConnectError::Credentials {
-        path: path.clone(),
-        source,
-    })
+    loaded.map_err(|source| ConnectError::Credentials { path: path.clone(), source })
 }
 
 /// What the connection says of itself. Runs on the connection's own task, so it must not wait.

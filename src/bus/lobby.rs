@@ -33,17 +33,12 @@ pub struct KvLobby {
 impl KvLobby {
     /// On a bucket that [`super::provision`] has made or checked.
     pub fn new(client: Client) -> Self {
-        Self {
-            context: super::provision::context(&client),
-            client,
-        }
+        Self { context: super::provision::context(&client), client }
     }
 }
 
 fn failed(error: &dyn std::error::Error) -> MailError {
-    MailError {
-        reason: error.to_string(),
-    }
+    MailError { reason: error.to_string() }
 }
 
 fn key(table: TableId) -> String {
@@ -106,12 +101,10 @@ impl Lobby for KvLobby {
     async fn list(&self) -> Result<Vec<LobbyEntry>, MailError> {
         let messages = read::all(&self.client, STREAM, ALL, 1).await;
         let messages = messages.map_err(|error| failed(&error))?;
-        let lines = messages
-            .iter()
-            .filter_map(|message| match change(message)? {
-                LobbyChange::Put(entry) => Some(entry),
-                LobbyChange::Removed(_) => None,
-            });
+        let lines = messages.iter().filter_map(|message| match change(message)? {
+            LobbyChange::Put(entry) => Some(entry),
+            LobbyChange::Removed(_) => None,
+        });
         Ok(lines.collect())
     }
 

@@ -59,9 +59,7 @@ pub(super) async fn connected(client: &Client, deadline: Instant) -> bool {
 }
 
 fn failed(error: &dyn std::error::Error) -> MailError {
-    MailError {
-        reason: error.to_string(),
-    }
+    MailError { reason: error.to_string() }
 }
 
 #[async_trait]
@@ -103,16 +101,11 @@ impl Mail for CoreMail {
             .await
             .map_err(|error| failed(&error))?;
         // For askers on other connections: on this one the order of sending would do.
-        barrier(&self.client)
-            .await
-            .map_err(|error| failed(&error))?;
+        barrier(&self.client).await.map_err(|error| failed(&error))?;
         let client = self.client.clone();
         let requests = requests.map(move |message| Request {
             payload: message.payload,
-            reply: Reply(ReplyTo::Nats {
-                client: client.clone(),
-                inbox: message.reply,
-            }),
+            reply: Reply(ReplyTo::Nats { client: client.clone(), inbox: message.reply }),
         });
         Ok(requests.boxed())
     }
@@ -123,14 +116,8 @@ impl Mail for CoreMail {
     }
 
     async fn listen(&self, subject: String) -> Result<BoxStream<'static, Bytes>, MailError> {
-        let heard = self
-            .client
-            .subscribe(subject)
-            .await
-            .map_err(|error| failed(&error))?;
-        barrier(&self.client)
-            .await
-            .map_err(|error| failed(&error))?;
+        let heard = self.client.subscribe(subject).await.map_err(|error| failed(&error))?;
+        barrier(&self.client).await.map_err(|error| failed(&error))?;
         Ok(heard.map(|message| message.payload).boxed())
     }
 }

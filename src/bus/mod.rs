@@ -241,10 +241,7 @@ impl Reply {
     /// Answers.
     pub async fn send(self, payload: Bytes) {
         match self.0 {
-            ReplyTo::Nats {
-                client,
-                inbox: Some(inbox),
-            } => {
+            ReplyTo::Nats { client, inbox: Some(inbox) } => {
                 // Fails only when the connection is closed for good; the asker's timeout covers it.
                 client.publish(inbox, payload).await.ok();
             }

@@ -45,13 +45,7 @@ impl Catalog {
     #[must_use]
     pub fn with<G: Game>(mut self) -> Self {
         let kind: Kind = G::KIND.parse().expect("a game's KIND is one subject token");
-        self.games.insert(
-            kind.clone(),
-            Arc::new(RulesOf::<G> {
-                kind,
-                game: PhantomData,
-            }),
-        );
+        self.games.insert(kind.clone(), Arc::new(RulesOf::<G> { kind, game: PhantomData }));
         self
     }
 
@@ -225,12 +219,7 @@ fn decode<G: Game>(
 }
 
 fn encode<G: Game>(table: TableId, commit: Commit<G::Event>) -> (Commit<G::Event>, Bytes) {
-    let envelope = Envelope {
-        v: VERSION,
-        table,
-        kind: Table::<G>::kind(),
-        commit,
-    };
+    let envelope = Envelope { v: VERSION, table, kind: Table::<G>::kind(), commit };
     let payload = envelope.encode();
     (envelope.commit, payload)
 }

@@ -115,11 +115,7 @@ struct RefereeOf<G: Game> {
 }
 
 pub(super) fn of_state<G: Game>(table: TableId, state: Table<G>) -> Box<dyn Referee> {
-    Box::new(RefereeOf {
-        table,
-        state,
-        draft: None,
-    })
+    Box::new(RefereeOf { table, state, draft: None })
 }
 
 pub(super) fn of_draft<G: Game>(
@@ -127,11 +123,7 @@ pub(super) fn of_draft<G: Game>(
     state: Table<G>,
     first: Commit<G::Event>,
 ) -> (Box<dyn Referee>, Drafted) {
-    let mut referee = RefereeOf {
-        table,
-        state,
-        draft: None,
-    };
+    let mut referee = RefereeOf { table, state, draft: None };
     let drafted = referee.draft(first);
     (Box::new(referee), drafted)
 }
@@ -143,12 +135,7 @@ impl<G: Game> RefereeOf<G> {
         let (commit, payload) = encode::<G>(self.table, commit);
         let seq = commit.seq;
         self.draft = Some(commit);
-        Drafted {
-            seq,
-            payload,
-            types,
-            follow_up,
-        }
+        Drafted { seq, payload, types, follow_up }
     }
 
     fn draft_decided(&mut self, decided: Decided<G>) -> Result<Option<Drafted>, Refusal> {
@@ -198,10 +185,7 @@ impl<G: Game> Referee for RefereeOf<G> {
     }
 
     fn confirm(&mut self) {
-        let commit = self
-            .draft
-            .take()
-            .expect("only a drafted commit is confirmed");
+        let commit = self.draft.take().expect("only a drafted commit is confirmed");
         self.state.evolve(&commit);
     }
 
@@ -257,12 +241,7 @@ impl<G: Game> Referee for RefereeOf<G> {
             bot: seat.holder == crate::domain::Holder::Bot,
             name: seat.name,
         });
-        Some(LobbyEntry {
-            table: self.table,
-            kind: self.kind(),
-            status,
-            seats: seats.collect(),
-        })
+        Some(LobbyEntry { table: self.table, kind: self.kind(), status, seats: seats.collect() })
     }
 }
 
@@ -270,10 +249,7 @@ impl<G: Game> Referee for RefereeOf<G> {
 fn command_of<G: Game>(command: serde_json::Value) -> Result<TableCommand<G::Command>, Refusal> {
     let tag = command.get("type").and_then(serde_json::Value::as_str);
     if tag.is_none() {
-        return Err(Refusal::new(
-            "unknown_command",
-            "a command is an object with a `type`",
-        ));
+        return Err(Refusal::new("unknown_command", "a command is an object with a `type`"));
     }
     let decoded = if tag.is_some_and(|tag| tag.starts_with("table.")) {
         serde_json::from_value(command).map(TableCommand::Table)
@@ -281,10 +257,7 @@ fn command_of<G: Game>(command: serde_json::Value) -> Result<TableCommand<G::Com
         serde_json::from_value(command).map(TableCommand::Game)
     };
     decoded.map_err(|error| {
-        Refusal::new(
-            "unknown_command",
-            format!("not a command of {}: {error}", G::KIND),
-        )
+        Refusal::new("unknown_command", format!("not a command of {}: {error}", G::KIND))
     })
 }
 

@@ -75,11 +75,7 @@ impl<G: Game> ReplicaOf<G> {
         // Spectators first, then each seat.
         let audiences = (self.state.filled().1 + 1) * Format::ALL.len();
         let frames = (0..audiences).map(|_| OnceLock::new()).collect();
-        Arc::new(FannedOutOf::<G> {
-            table: self.table,
-            commit,
-            frames,
-        })
+        Arc::new(FannedOutOf::<G> { table: self.table, commit, frames })
     }
 }
 
@@ -112,11 +108,7 @@ impl<G: Game> Replica for ReplicaOf<G> {
 
     fn snapshot(&self, viewer: Viewer, format: Format) -> Bytes {
         let view = self.state.view(viewer);
-        format.encode(&SnapshotFrame {
-            table: self.table,
-            seq: self.state.last_seq(),
-            view,
-        })
+        format.encode(&SnapshotFrame { table: self.table, seq: self.state.last_seq(), view })
     }
 }
 
@@ -135,24 +127,12 @@ impl<G: Game> FannedOut for FannedOutOf<G> {
     fn frame(&self, viewer: Viewer, format: Format) -> Bytes {
         let audience = viewer.seat().map_or(0, |seat| seat.index() + 1);
         let encode = || {
-            let events: Vec<TableEventView<G::EventView>> = self
-                .commit
-                .events
-                .iter()
-                .filter_map(|event| event.view::<G>(viewer))
-                .collect();
+            let events: Vec<TableEventView<G::EventView>> =
+                self.commit.events.iter().filter_map(|event| event.view::<G>(viewer)).collect();
             let (seq, at) = (self.commit.seq, self.commit.at);
-            format.encode(&CommitFrame {
-                table: self.table,
-                seq,
-                at,
-                events,
-            })
+            format.encode(&CommitFrame { table: self.table, seq, at, events })
         };
-        match self
-            .frames
-            .get(audience * Format::ALL.len() + format.index())
-        {
+        match self.frames.get(audience * Format::ALL.len() + format.index()) {
             Some(frame) => frame.get_or_init(encode).clone(),
             // A seat the table does not have: nobody's, so nothing to keep.
             None => encode(),

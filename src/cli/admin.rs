@@ -29,17 +29,13 @@ pub(super) async fn serve(
         stop.cancelled().await;
         return Ok(());
     };
-    let listener = TcpListener::bind(bind)
-        .await
-        .with_context(|| format!("cannot listen on {bind}"))?;
+    let listener =
+        TcpListener::bind(bind).await.with_context(|| format!("cannot listen on {bind}"))?;
     info!("admin endpoint on http://{}", listener.local_addr()?);
     let router = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(|| async { "ready\n" }))
-        .route(
-            "/metrics",
-            get(move || std::future::ready(metrics.render())),
-        );
+        .route("/metrics", get(move || std::future::ready(metrics.render())));
     axum::serve(listener, router)
         .with_graceful_shutdown(async move { stop.cancelled().await })
         .await

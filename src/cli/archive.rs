@@ -52,11 +52,7 @@ pub(super) async fn run(args: ArchiveArgs) -> anyhow::Result<()> {
             let archived = reader.get(table).await?;
             let archived =
                 archived.with_context(|| format!("there is no table {table} in the archive"))?;
-            if args.json {
-                print::json(&archived)
-            } else {
-                show(&archived)
-            }
+            if args.json { print::json(&archived) } else { show(&archived) }
         }
     }
 }
@@ -68,11 +64,7 @@ async fn ls(reader: &Reader, filter: &ListFilter, limit: usize, json: bool) -> a
     }
     let row = |table: &ArchivedTable| {
         let score = |seat: &SummarySeat| {
-            let won = if table.winners.contains(&seat.seat) {
-                "*"
-            } else {
-                ""
-            };
+            let won = if table.winners.contains(&seat.seat) { "*" } else { "" };
             match table.scores.get(seat.seat.index()) {
                 Some(score) => format!("{} {score}{won}", seat.name),
                 None => seat.name.clone(),
@@ -89,32 +81,15 @@ async fn ls(reader: &Reader, filter: &ListFilter, limit: usize, json: bool) -> a
         ]
     };
     let rows: Vec<_> = tables.iter().map(row).collect();
-    print::columns(
-        &[
-            "TABLE",
-            "KIND",
-            "STATUS",
-            "ENDED",
-            "COMMITS",
-            "PLAYERS (* WON)",
-        ],
-        &rows,
-    )
+    print::columns(&["TABLE", "KIND", "STATUS", "ENDED", "COMMITS", "PLAYERS (* WON)"], &rows)
 }
 
 /// The summary as an outline, then a line per event.
 fn show(table: &ArchivedTable) -> anyhow::Result<()> {
     let mut table = serde_json::to_value(table)?;
-    let events = table
-        .as_object_mut()
-        .and_then(|fields| fields.remove("events"));
+    let events = table.as_object_mut().and_then(|fields| fields.remove("events"));
     print::outline(&table)?;
-    for event in events
-        .as_ref()
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-    {
+    for event in events.as_ref().and_then(Value::as_array).into_iter().flatten() {
         let columns = ["seq", "actor", "type", "data"].map(|name| print::inline(&event[name]));
         let [seq, actor, kind, data] = columns;
         print::line(&format!("{seq:>5}  {actor:<16} {kind:<24} {data}"))?;

@@ -27,21 +27,8 @@ pub(super) async fn run(args: GatewayArgs, role: Role) -> anyhow::Result<()> {
     let bus = connect(&args.nats, "tablecast gateway").await?;
     let listener = listen(&args.gateway).await?;
     print::line(&format!("page: http://{}/", listener.local_addr()?))?;
-    let Role {
-        catalog,
-        metrics,
-        stop,
-    } = role;
-    gateway::run(
-        args.gateway,
-        listener,
-        bus,
-        catalog,
-        Clock::System,
-        metrics,
-        stop,
-    )
-    .await?;
+    let Role { catalog, metrics, stop } = role;
+    gateway::run(args.gateway, listener, bus, catalog, Clock::System, metrics, stop).await?;
     Ok(())
 }
 

@@ -59,23 +59,14 @@ pub fn main(catalog: Catalog) -> ExitCode {
         Err(error) => return fail(&error.context("logging cannot be set up")),
     };
     // Two TLS users with different defaults share the process: say which provider they use.
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .ok();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error.into()),
     };
     let result = runtime.block_on(async {
         let stop = CancellationToken::new();
-        let role = Role {
-            catalog,
-            metrics,
-            stop: stop.clone(),
-        };
+        let role = Role { catalog, metrics, stop: stop.clone() };
         let run = run(cli.command, role);
         tokio::select! {
             result = run => result,
@@ -111,9 +102,7 @@ async fn run(command: Command, role: Role) -> anyhow::Result<()> {
 
 /// A mistake in how options go together: clap's own message and exit code.
 fn usage_error(mistake: &str) -> ! {
-    Cli::command()
-        .error(clap::error::ErrorKind::ArgumentConflict, mistake)
-        .exit()
+    Cli::command().error(clap::error::ErrorKind::ArgumentConflict, mistake).exit()
 }
 
 /// One line with the whole chain of causes.

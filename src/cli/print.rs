@@ -33,21 +33,12 @@ pub(super) fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
 /// If a line cannot be written.
 pub(super) fn columns(head: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
     let width = |column: usize| {
-        let cells = rows
-            .iter()
-            .filter_map(|row| row.get(column))
-            .map(String::as_str);
-        cells
-            .chain(head.get(column).copied())
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or(0)
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(String::as_str);
+        cells.chain(head.get(column).copied()).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let print = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded = cells
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
+        let padded = cells.zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         line(padded.collect::<Vec<_>>().join("  ").trim_end())
     };
     print(&mut head.iter().copied())?;
@@ -98,14 +89,10 @@ fn write_entry(text: &mut String, name: &str, value: &Value, depth: usize) {
 
 fn is_small(value: &Value) -> bool {
     match value {
-        Value::Array(items) => items
-            .iter()
-            .all(|item| !item.is_array() && !item.is_object()),
+        Value::Array(items) => items.iter().all(|item| !item.is_array() && !item.is_object()),
         Value::Object(fields) => {
             fields.len() <= 6
-                && fields
-                    .values()
-                    .all(|field| !field.is_array() && !field.is_object())
+                && fields.values().all(|field| !field.is_array() && !field.is_object())
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
@@ -121,9 +108,7 @@ pub(super) fn inline(value: &Value) -> String {
             format!("[{}]", items.join(" "))
         }
         Value::Object(fields) => {
-            let fields = fields
-                .iter()
-                .map(|(name, value)| format!("{name}={}", inline(value)));
+            let fields = fields.iter().map(|(name, value)| format!("{name}={}", inline(value)));
             fields.collect::<Vec<_>>().join(" ")
         }
         Value::Bool(_) | Value::Number(_) => value.to_string(),
@@ -136,10 +121,7 @@ pub(super) fn inline(value: &Value) -> String {
 /// If a line cannot be written.
 pub(super) fn commit(commit: &Value) -> anyhow::Result<()> {
     let seq = inline(&commit["seq"]);
-    let events = commit["events"]
-        .as_array()
-        .map(Vec::as_slice)
-        .unwrap_or_default();
+    let events = commit["events"].as_array().map(Vec::as_slice).unwrap_or_default();
     if events.is_empty() {
         return line(&format!("{seq:>5}  (nothing that this viewer may know)"));
     }
@@ -148,11 +130,7 @@ pub(super) fn commit(commit: &Value) -> anyhow::Result<()> {
         if let Some(fields) = fields.as_object_mut() {
             fields.remove("type");
         }
-        line(&format!(
-            "{seq:>5}  {:<24} {}",
-            inline(&event["type"]),
-            inline(&fields)
-        ))
+        line(&format!("{seq:>5}  {:<24} {}", inline(&event["type"]), inline(&fields)))
     })
 }
 
@@ -168,9 +146,6 @@ mod tests {
         let value =
             json!({"phase": "turn", "piles": [1, 2], "seats": [{"seat": 0, "name": "Ann"}]});
         write_outline(&mut text, &value, 0);
-        assert_eq!(
-            text,
-            "phase: turn\npiles: [1 2]\nseats:\n  - name=Ann seat=0\n"
-        );
+        assert_eq!(text, "phase: turn\npiles: [1 2]\nseats:\n  - name=Ann seat=0\n");
     }
 }

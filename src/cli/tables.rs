@@ -48,8 +48,7 @@ struct Target {
 
 impl Target {
     fn viewer(&self) -> Viewer {
-        self.seat
-            .map_or(Viewer::Spectator, |seat| Viewer::Seated(Seat(seat)))
+        self.seat.map_or(Viewer::Spectator, |seat| Viewer::Seated(Seat(seat)))
     }
 }
 
@@ -82,12 +81,7 @@ async fn ls(bus: &Bus, json: bool) -> anyhow::Result<()> {
             name => name,
         });
         let seats = names.collect::<Vec<_>>().join(", ");
-        vec![
-            entry.table.to_string(),
-            entry.kind.to_string(),
-            status.to_owned(),
-            seats,
-        ]
+        vec![entry.table.to_string(), entry.kind.to_string(), status.to_owned(), seats]
     };
     let rows: Vec<_> = tables.iter().map(row).collect();
     print::columns(&["TABLE", "KIND", "STATUS", "SEATS"], &rows)
@@ -111,23 +105,15 @@ async fn show(bus: &Bus, catalog: &Catalog, target: &Target, json: bool) -> anyh
         shown.fold(entry)?;
     }
     if target.secrets {
-        let commits = entries
-            .iter()
-            .filter_map(|entry| secrets(target.table, entry));
-        return commits
-            .into_iter()
-            .try_for_each(|commit| print_commit(&commit, json));
+        let commits = entries.iter().filter_map(|entry| secrets(target.table, entry));
+        return commits.into_iter().try_for_each(|commit| print_commit(&commit, json));
     }
     let Some(replica) = shown.replica else {
         bail!("no commit of table {} can be read", target.table);
     };
     let snapshot = replica.snapshot(target.viewer(), Format::Json);
     let snapshot: serde_json::Value = serde_json::from_slice(&snapshot)?;
-    if json {
-        print::json(&snapshot)
-    } else {
-        print::outline(&snapshot)
-    }
+    if json { print::json(&snapshot) } else { print::outline(&snapshot) }
 }
 
 async fn tail(bus: &Bus, catalog: &Catalog, target: &Target, json: bool) -> anyhow::Result<()> {
@@ -168,11 +154,7 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     fn new(catalog: &'a Catalog, table: TableId) -> Self {
-        Self {
-            catalog,
-            table,
-            replica: None,
-        }
+        Self { catalog, table, replica: None }
     }
 
     fn fold(
@@ -186,12 +168,10 @@ impl<'a> Shown<'a> {
                 let rules = self.catalog.get(kind).with_context(|| {
                     format!("this binary does not know the game {kind}: use --secrets")
                 })?;
-                rules
-                    .replica(self.table, &entry.payload)
-                    .map(|(replica, first)| {
-                        self.replica = Some(replica);
-                        first
-                    })
+                rules.replica(self.table, &entry.payload).map(|(replica, first)| {
+                    self.replica = Some(replica);
+                    first
+                })
             }
         };
         match folded {
@@ -207,12 +187,8 @@ impl<'a> Shown<'a> {
         let value = if target.secrets {
             secrets(self.table, entry)
         } else {
-            let frame = self
-                .fold(entry)?
-                .map(|commit| commit.frame(target.viewer(), Format::Json));
-            frame
-                .map(|frame| serde_json::from_slice(&frame))
-                .transpose()?
+            let frame = self.fold(entry)?.map(|commit| commit.frame(target.viewer(), Format::Json));
+            frame.map(|frame| serde_json::from_slice(&frame)).transpose()?
         };
         value.map_or(Ok(()), |commit| print_commit(&commit, json))
     }
@@ -225,9 +201,5 @@ fn secrets(table: TableId, entry: &Entry) -> Option<serde_json::Value> {
 }
 
 fn print_commit(commit: &serde_json::Value, json: bool) -> anyhow::Result<()> {
-    if json {
-        print::json(commit)
-    } else {
-        print::commit(commit)
-    }
+    if json { print::json(commit) } else { print::commit(commit) }
 }

@@ -311,10 +311,7 @@ mod tests {
         let id = TableId::new(now, [7; 10]);
         assert_eq!(id.opened_at(), now);
         assert_eq!(id.to_string().parse(), Ok(id));
-        assert_eq!(
-            id.to_string().replace('-', "").parse::<TableId>(),
-            Err(IdError::NotUuidV7)
-        );
+        assert_eq!(id.to_string().replace('-', "").parse::<TableId>(), Err(IdError::NotUuidV7));
         assert_eq!(
             "9f8b1c9e-0000-4000-8000-000000000000".parse::<TableId>(),
             Err(IdError::NotUuidV7)
@@ -334,10 +331,7 @@ mod tests {
     fn ids_are_text_in_messagepack_too() {
         let id = TableId::new(Timestamp::from_millis(1), [1; 10]);
         let bytes = rmp_serde::to_vec_named(&id).expect("an id encodes");
-        assert_eq!(
-            rmp_serde::from_slice::<String>(&bytes).expect("as text"),
-            id.to_string()
-        );
+        assert_eq!(rmp_serde::from_slice::<String>(&bytes).expect("as text"), id.to_string());
         assert_eq!(rmp_serde::from_slice::<TableId>(&bytes).expect("as id"), id);
     }
 }

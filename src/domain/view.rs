@@ -175,22 +175,13 @@ impl Seating {
             Self::Human { name, .. } => (Holder::Human, name.clone()),
         };
         let bot = holder == Holder::Bot;
-        SeatView {
-            seat,
-            holder,
-            name,
-            present: holder != Holder::Open,
-            bot_plays: bot,
-        }
+        SeatView { seat, holder, name, present: holder != Holder::Open, bot_plays: bot }
     }
 }
 
 /// Seats of an opening, numbered.
 pub(super) fn opening_seats(opening: &Opening) -> Vec<SeatView> {
-    (0u8..)
-        .zip(&opening.seats)
-        .map(|(number, seating)| seating.view(Seat(number)))
-        .collect()
+    (0u8..).zip(&opening.seats).map(|(number, seating)| seating.view(Seat(number))).collect()
 }
 
 impl Lifecycle {
@@ -199,21 +190,18 @@ impl Lifecycle {
         Some(match self {
             // Which process serves a table is the operator's business.
             Self::Claimed { .. } => return None,
-            Self::Opened(opening) => LifecycleView::Opened {
-                seats: opening_seats(opening),
-                host: opening.host,
-            },
-            Self::SeatTaken { seat, name, .. } => LifecycleView::SeatTaken {
-                seat: *seat,
-                name: name.clone(),
-            },
+            Self::Opened(opening) => {
+                LifecycleView::Opened { seats: opening_seats(opening), host: opening.host }
+            }
+            Self::SeatTaken { seat, name, .. } => {
+                LifecycleView::SeatTaken { seat: *seat, name: name.clone() }
+            }
             Self::SeatFreed { seat } => LifecycleView::SeatFreed { seat: *seat },
             Self::BotSeated { seat } => LifecycleView::BotSeated { seat: *seat },
             Self::Started => LifecycleView::Started,
-            Self::PlayerAway { seat, until } => LifecycleView::PlayerAway {
-                seat: *seat,
-                until: *until,
-            },
+            Self::PlayerAway { seat, until } => {
+                LifecycleView::PlayerAway { seat: *seat, until: *until }
+            }
             Self::PlayerBack { seat } => LifecycleView::PlayerBack { seat: *seat },
             Self::SeatTakenByBot { seat } => LifecycleView::SeatTakenByBot { seat: *seat },
             Self::SeatReturned { seat } => LifecycleView::SeatReturned { seat: *seat },

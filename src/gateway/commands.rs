@@ -65,17 +65,8 @@ impl Dispatcher {
                 let verdict = self.open(table, by, id.clone(), wish).await;
                 (id, table, true, verdict)
             }
-            Ask::Command {
-                id,
-                by,
-                table,
-                command,
-            } => {
-                let request = CommandRequest {
-                    by,
-                    id: id.clone(),
-                    command,
-                };
+            Ask::Command { id, by, table, command } => {
+                let request = CommandRequest { by, id: id.clone(), command };
                 let verdict = self.command(table, TableRequest::Command(request)).await;
                 (id, table, false, verdict)
             }
@@ -93,10 +84,7 @@ impl Dispatcher {
         let mut backoff = BACKOFF_MIN;
         loop {
             // The same bytes name the same table: asking again opens nothing new.
-            match self
-                .request(subject::open(&wish.kind), request.clone())
-                .await
-            {
+            match self.request(subject::open(&wish.kind), request.clone()).await {
                 Ok(Some(verdict)) => return verdict,
                 Err(RequestError::NoResponders) => {
                     return unavailable("no worker plays this game at the moment");
@@ -117,12 +105,7 @@ impl Dispatcher {
         id: CommandId,
         wish: Wish,
     ) -> Result<OpenRequest, Refusal> {
-        let Wish {
-            kind,
-            setup,
-            options,
-            seats,
-        } = wish;
+        let Wish { kind, setup, options, seats } = wish;
         let rules = self
             .catalog
             .get(&kind)
@@ -130,11 +113,7 @@ impl Dispatcher {
         let wishes = match seats {
             Some(wishes) => wishes,
             None => {
-                let others = if rules.has_bots() {
-                    SeatWish::Bot
-                } else {
-                    SeatWish::Open
-                };
+                let others = if rules.has_bots() { SeatWish::Bot } else { SeatWish::Open };
                 let mut wishes = vec![others; usize::from(rules.seats(&setup)?)];
                 if let Some(first) = wishes.first_mut() {
                     *first = SeatWish::Me;
@@ -142,24 +121,15 @@ impl Dispatcher {
                 wishes
             }
         };
-        let own: Vec<usize> = (0..wishes.len())
-            .filter(|seat| wishes[*seat] == SeatWish::Me)
-            .collect();
+        let own: Vec<usize> =
+            (0..wishes.len()).filter(|seat| wishes[*seat] == SeatWish::Me).collect();
         let &[host] = own.as_slice() else {
             return Err(Refusal::new("bad_opening", "seats: `me` stands there once"));
         };
         let host = u8::try_from(host)
             .map_err(|_too_many| Refusal::new("bad_opening", "seats: no game has this many"))?;
         let seats = wishes.iter().map(|wish| seating(*wish, &by)).collect();
-        Ok(OpenRequest {
-            table,
-            by,
-            id,
-            setup,
-            options,
-            seats,
-            host: Some(Seat(host)),
-        })
+        Ok(OpenRequest { table, by, id, setup, options, seats, host: Some(Seat(host)) })
     }
 
     /// No responders means no owner: the table is offered for adoption and the same bytes sent again.
@@ -201,10 +171,9 @@ impl Dispatcher {
     async fn kind_of(&self, table: TableId) -> Result<Option<Kind>, Refusal> {
         match timeout(ASK_TIMEOUT, self.hub.kind_of(table)).await {
             Ok(Ok(Known::Table(kind))) => Ok(Some(kind)),
-            Ok(Ok(Known::Archived)) => Err(Refusal::new(
-                "archived",
-                "the table is over and in the archive",
-            )),
+            Ok(Ok(Known::Archived)) => {
+                Err(Refusal::new("archived", "the table is over and in the archive"))
+            }
             Ok(Ok(Known::Unknown)) => Err(Refusal::new("unknown_table", "there is no such table")),
             Ok(Err(error)) => {
                 warn!(table.id = %table, %error, "the kind of table {table} cannot be looked up");
@@ -253,10 +222,7 @@ impl Dispatcher {
 
 fn seating(wish: SeatWish, by: &Identity) -> Seating {
     match wish {
-        SeatWish::Me => Seating::Human {
-            player: by.player.clone(),
-            name: by.name.clone(),
-        },
+        SeatWish::Me => Seating::Human { player: by.player.clone(), name: by.name.clone() },
         SeatWish::Bot => Seating::Bot,
         SeatWish::Open => Seating::Open,
     }
@@ -282,10 +248,8 @@ fn frame_of(id: CommandId, table: TableId, is_open: bool, verdict: Verdict) -> S
     };
     match verdict {
         Verdict::Accepted { seq } => accepted(id, seq),
-        Verdict::Rejected(refusal) => ServerFrame::Rejected {
-            id,
-            table: (!is_open).then_some(table),
-            refusal,
-        },
+        Verdict::Rejected(refusal) => {
+            ServerFrame::Rejected { id, table: (!is_open).then_some(table), refusal }
+        }
     }
 }

@@ -30,18 +30,10 @@ pub struct GatewayConfig {
     #[arg(long, env = "TABLECAST_GATEWAY_GUEST_TOKEN_TTL", default_value = "7d", value_parser = humantime::parse_duration)]
     pub guest_token_ttl: Duration,
     /// Largest frame a client may send, in bytes; a larger one closes its socket.
-    #[arg(
-        long,
-        env = "TABLECAST_GATEWAY_FRAME_BYTES_MAX",
-        default_value = "65536"
-    )]
+    #[arg(long, env = "TABLECAST_GATEWAY_FRAME_BYTES_MAX", default_value = "65536")]
     pub frame_bytes_max: NonZeroUsize,
     /// How many tables one connection may follow.
-    #[arg(
-        long,
-        env = "TABLECAST_GATEWAY_SUBSCRIPTIONS_MAX",
-        default_value = "64"
-    )]
+    #[arg(long, env = "TABLECAST_GATEWAY_SUBSCRIPTIONS_MAX", default_value = "64")]
     pub subscriptions_max: NonZeroUsize,
     /// How many commands of one connection may be under way; more are rejected as `busy`.
     #[arg(long, env = "TABLECAST_GATEWAY_COMMANDS_MAX", default_value = "16")]
@@ -62,18 +54,10 @@ pub struct GatewayConfig {
     #[arg(long, env = "TABLECAST_GATEWAY_INBOUND_BURST", default_value = "60")]
     pub inbound_burst: NonZeroU32,
     /// Frames per second that one connection is sent of one table; a faster table is conflated.
-    #[arg(
-        long,
-        env = "TABLECAST_GATEWAY_OUTBOUND_TABLE_RATE",
-        default_value = "100"
-    )]
+    #[arg(long, env = "TABLECAST_GATEWAY_OUTBOUND_TABLE_RATE", default_value = "100")]
     pub outbound_table_rate: NonZeroU32,
     /// Frames of one table that one connection is sent at once.
-    #[arg(
-        long,
-        env = "TABLECAST_GATEWAY_OUTBOUND_TABLE_BURST",
-        default_value = "1000"
-    )]
+    #[arg(long, env = "TABLECAST_GATEWAY_OUTBOUND_TABLE_BURST", default_value = "1000")]
     pub outbound_table_burst: NonZeroU32,
     /// Frames per second that one connection is sent of all its tables.
     #[arg(long, env = "TABLECAST_GATEWAY_OUTBOUND_RATE", default_value = "1000")]
@@ -193,9 +177,7 @@ mod tests {
     const SECRET: &str = "--token-secret=0123456789abcdef0123456789abcdef";
 
     fn parse(options: &[&str]) -> Result<GatewayConfig, clap::Error> {
-        let line = ["gateway", SECRET]
-            .into_iter()
-            .chain(options.iter().copied());
+        let line = ["gateway", SECRET].into_iter().chain(options.iter().copied());
         Line::try_parse_from(line).map(|line| line.gateway)
     }
 

@@ -193,9 +193,7 @@ impl Connection {
     }
 
     fn wake_at(&self) -> Instant {
-        let slow_at = self
-            .writing_since
-            .map(|since| since + self.served.slow_timeout);
+        let slow_at = self.writing_since.map(|since| since + self.served.slow_timeout);
         [slow_at, self.throttled_until]
             .into_iter()
             .flatten()
@@ -208,11 +206,7 @@ impl Connection {
         if self.writing_since.is_some_and(is_slow) {
             return Err(Ending::Closed(CloseCode::SlowConsumer));
         }
-        if self
-            .throttled_until
-            .take_if(|until| *until <= now)
-            .is_some()
-        {
+        if self.throttled_until.take_if(|until| *until <= now).is_some() {
             self.fill_batch();
         }
         let actions = if now >= self.session.wake_at() {
@@ -261,11 +255,7 @@ impl Connection {
                     metrics::replied(&frame);
                     self.mailbox.push_own(&frame);
                 }
-                Action::Follow {
-                    table,
-                    cursor,
-                    deliver,
-                } => {
+                Action::Follow { table, cursor, deliver } => {
                     let join = Join {
                         mailbox: Arc::clone(&self.mailbox),
                         player: self.session.identity().map(|who| who.player.clone()),
@@ -302,8 +292,7 @@ impl Connection {
     fn ask(&mut self, ask: Ask) {
         let table = ask.table();
         let dispatcher = Arc::clone(&self.served.dispatcher);
-        self.asked
-            .push(Box::pin(async move { (table, dispatcher.ask(ask).await) }));
+        self.asked.push(Box::pin(async move { (table, dispatcher.ask(ask).await) }));
     }
 
     /// Takes what may go out now from the outbox, unless the socket is still busy with the last batch.
@@ -311,12 +300,7 @@ impl Connection {
         let dropped = self.mailbox.lock().take_dropped();
         for (table, feed) in dropped {
             // The client may follow the table again by now, through another feed.
-            if self
-                .presence
-                .feeds
-                .get(&table)
-                .is_some_and(|other| other.id == feed)
-            {
+            if self.presence.feeds.get(&table).is_some_and(|other| other.id == feed) {
                 self.presence.feeds.remove(&table);
                 self.session.on_dropped(table);
             }

@@ -131,9 +131,8 @@ async fn open(feed: &Feed, cx: &FeedContext) -> Result<BoxStream<'static, Entry>
         }
         match loaded {
             Loaded::Live(live) => {
-                let quiet_ms = entries
-                    .last()
-                    .map_or(0, |entry| cx.clock.now().millis_since(entry.stored_at));
+                let quiet_ms =
+                    entries.last().map_or(0, |entry| cx.clock.now().millis_since(entry.stored_at));
                 if !live.has_ended() && quiet_ms > QUIET_MS {
                     cx.owners.look_after(table, live.kind());
                 }

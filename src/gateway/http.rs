@@ -81,11 +81,7 @@ pub(super) async fn not_found() -> Response {
 
 async fn method_not_allowed() -> Response {
     let message = "this address does not take that method";
-    problem(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        message,
-    )
+    problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 
 async fn ws(State(shared): State<Shared>, upgrade: WebSocketUpgrade) -> Response {
@@ -154,19 +150,12 @@ async fn guest(
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_name", message);
     };
     let player = format!("guest-{:032x}", rand::random::<u128>());
-    let identity = Identity {
-        player: player.parse().expect("hexadecimal digits make an id"),
-        name,
-    };
+    let identity =
+        Identity { player: player.parse().expect("hexadecimal digits make an id"), name };
     let now = shared.served.clock.now();
     let (token, expires_at) = shared.served.tokens.issue(&identity, now, ttl);
     let Identity { player, name } = identity;
-    let guest = Guest {
-        token,
-        player,
-        name,
-        expires_at,
-    };
+    let guest = Guest { token, player, name, expires_at };
     ([(header::CACHE_CONTROL, "no-store")], Json(guest)).into_response()
 }
 
@@ -188,10 +177,7 @@ async fn games(State(shared): State<Shared>) -> Response {
         rules: rules.rules_version(),
         bots: rules.has_bots(),
     });
-    Json(Games {
-        games: games.collect(),
-    })
-    .into_response()
+    Json(Games { games: games.collect() }).into_response()
 }
 
 #[derive(Debug, Serialize)]
@@ -226,17 +212,10 @@ async fn table(State(shared): State<Shared>, Path(id): Path<String>) -> Response
 }
 
 fn unknown_table() -> Response {
-    problem(
-        StatusCode::NOT_FOUND,
-        "unknown_table",
-        "there is no such table",
-    )
+    problem(StatusCode::NOT_FOUND, "unknown_table", "there is no such table")
 }
 
 fn json(body: Bytes) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, "application/json"),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (headers, body).into_response()
 }

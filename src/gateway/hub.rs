@@ -85,10 +85,7 @@ impl Hub {
     /// Takes a closed feed off the list, unless another has its place already.
     fn forget(&self, feed: &Arc<Feed>) {
         let mut feeds = self.lock();
-        if feeds
-            .get(&feed.table)
-            .is_some_and(|other| Arc::ptr_eq(other, feed))
-        {
+        if feeds.get(&feed.table).is_some_and(|other| Arc::ptr_eq(other, feed)) {
             feeds.remove(&feed.table);
         }
         metrics::followed(feeds.len());
@@ -101,16 +98,12 @@ impl Hub {
     /// The followed tables that need an owner.
     pub(super) fn running(&self) -> Vec<(TableId, Kind)> {
         let feeds: Vec<_> = self.lock().values().map(Arc::clone).collect();
-        feeds
-            .iter()
-            .filter_map(|feed| Some((feed.table, feed.kind_if_running()?)))
-            .collect()
+        feeds.iter().filter_map(|feed| Some((feed.table, feed.kind_if_running()?))).collect()
     }
 
     /// Whether a table is followed and needs an owner.
     pub(super) fn is_running(&self, table: TableId) -> bool {
-        self.followed(table)
-            .is_some_and(|feed| feed.kind_if_running().is_some())
+        self.followed(table).is_some_and(|feed| feed.kind_if_running().is_some())
     }
 
     /// By which rules a table is played: from memory, else from the log.

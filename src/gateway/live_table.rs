@@ -153,12 +153,8 @@ impl LiveTable {
         if cursor.next() < first.seq() || cursor > self.last_seq() {
             return Resume::Snapshot;
         }
-        let missed: Vec<_> = self
-            .ring
-            .iter()
-            .filter(|commit| commit.seq() > cursor)
-            .map(Arc::clone)
-            .collect();
+        let missed: Vec<_> =
+            self.ring.iter().filter(|commit| commit.seq() > cursor).map(Arc::clone).collect();
         if missed.iter().any(|commit| commit.changes_seats()) {
             return Resume::Snapshot;
         }
@@ -168,13 +164,8 @@ impl LiveTable {
     /// The newest snapshot for an audience. Encoded once for each commit.
     pub(super) fn snapshot(&mut self, viewer: Viewer, format: Format) -> Bytes {
         let audience = viewer.seat().map_or(0, |seat| seat.index() + 1);
-        match self
-            .snapshots
-            .get_mut(audience * Format::ALL.len() + format.index())
-        {
-            Some(kept) => kept
-                .get_or_insert_with(|| self.replica.snapshot(viewer, format))
-                .clone(),
+        match self.snapshots.get_mut(audience * Format::ALL.len() + format.index()) {
+            Some(kept) => kept.get_or_insert_with(|| self.replica.snapshot(viewer, format)).clone(),
             None => self.replica.snapshot(viewer, format),
         }
     }

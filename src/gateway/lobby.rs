@@ -44,9 +44,7 @@ impl Board {
 
     /// Tells a connection now, and whenever the list has changed.
     pub(super) fn watch(&self, mailbox: &Arc<Mailbox>) {
-        self.lock()
-            .watchers
-            .insert(mailbox.connection, Arc::clone(mailbox));
+        self.lock().watchers.insert(mailbox.connection, Arc::clone(mailbox));
         mailbox.push_lobby();
     }
 
@@ -75,10 +73,7 @@ impl Board {
 
     fn replace(&self, entries: Vec<LobbyEntry>) {
         let mut state = self.lock();
-        state.tables = entries
-            .into_iter()
-            .map(|entry| (entry.table, entry))
-            .collect();
+        state.tables = entries.into_iter().map(|entry| (entry.table, entry)).collect();
         state.has_changed = true;
     }
 

@@ -74,8 +74,7 @@ impl Mailbox {
     /// Ends what is sent of a table, and tells the client why.
     pub(super) fn drop_table(&self, table: TableId, feed: FeedId, reason: &'static str) {
         let frame = ServerFrame::Unsubscribed { table, reason };
-        self.lock()
-            .drop_table(table, feed, self.format.encode(&frame));
+        self.lock().drop_table(table, feed, self.format.encode(&frame));
         self.bell.notify_one();
     }
 

@@ -115,10 +115,7 @@ enum Body {
 }
 
 impl Body {
-    const EMPTY: Self = Self::Frames {
-        frames: VecDeque::new(),
-        bytes: 0,
-    };
+    const EMPTY: Self = Self::Frames { frames: VecDeque::new(), bytes: 0 };
 }
 
 impl Outbox {
@@ -178,11 +175,7 @@ impl Outbox {
 
     /// Nothing more of this table is sent.
     pub(super) fn unfollow(&mut self, table: TableId) {
-        if self
-            .tables
-            .remove(&table)
-            .is_some_and(|waiting| waiting.has_turn)
-        {
+        if self.tables.remove(&table).is_some_and(|waiting| waiting.has_turn) {
             self.turn.retain(|other| *other != table);
         }
     }
@@ -239,10 +232,8 @@ impl Outbox {
         if let Some(waiting) = self.tables.get_mut(&table)
             && matches!(waiting.body, Body::SnapshotDue)
         {
-            waiting.body = Body::Frames {
-                bytes: snapshot.bytes(),
-                frames: VecDeque::from([(now, snapshot)]),
-            };
+            waiting.body =
+                Body::Frames { bytes: snapshot.bytes(), frames: VecDeque::from([(now, snapshot)]) };
         }
     }
 
@@ -272,10 +263,8 @@ impl Outbox {
             let Some(table) = self.turn.pop_front() else {
                 break;
             };
-            let waiting = self
-                .tables
-                .get_mut(&table)
-                .expect("a table that is not followed has no turn");
+            let waiting =
+                self.tables.get_mut(&table).expect("a table that is not followed has no turn");
             if let Err(until) = waiting.try_take_token(now) {
                 wait = Some(wait.map_or(until, |wait| wait.min(until)));
                 self.turn.push_back(table);

@@ -166,9 +166,7 @@ async fn ask(bus: Bus, hub: Arc<Hub>, table: TableId, kind: Kind) -> (TableId, b
     }
     metrics::adoption_asked();
     let payload = request::encode(&AdoptRequest { table });
-    let asked = bus
-        .mail
-        .request(subject::adopt(&kind), payload, ASK_TIMEOUT);
+    let asked = bus.mail.request(subject::adopt(&kind), payload, ASK_TIMEOUT);
     let is_settled = match asked.await {
         Ok(answer) => match request::decode::<Adoption>(&answer) {
             Ok(Adoption::Owned { worker }) => {
@@ -194,11 +192,7 @@ mod tests {
     use super::*;
 
     fn beat(worker: &str, goodbye: bool) -> Beat {
-        Beat {
-            worker: worker.parse().unwrap(),
-            tables: 0,
-            goodbye,
-        }
+        Beat { worker: worker.parse().unwrap(), tables: 0, goodbye }
     }
 
     #[test]
@@ -229,11 +223,7 @@ mod tests {
         owners.look_after(table, "chess".parse().unwrap());
         let soon = Instant::now() + Duration::from_millis(JITTER_MS);
         assert_eq!(owners.due(soon, CONCURRENCY).len(), 1);
-        assert_eq!(
-            owners.due(soon, CONCURRENCY).len(),
-            0,
-            "an answer is awaited"
-        );
+        assert_eq!(owners.due(soon, CONCURRENCY).len(), 0, "an answer is awaited");
         owners.on_answer(table, false);
         assert_eq!(owners.due(soon + AGAIN_MIN, CONCURRENCY).len(), 1);
         owners.on_answer(table, true);

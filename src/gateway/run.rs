@@ -78,11 +78,7 @@ pub async fn run(
     shared_tasks.spawn(lobby::run(board, bus.clone(), readiness.clone(), stop));
     let (owners, hub) = (Arc::clone(&served.owners), Arc::clone(&served.hub));
     shared_tasks.spawn(owners::run(owners, hub, bus.clone(), tasks.stop.clone()));
-    shared_tasks.spawn(beat(
-        Arc::clone(&served.gateway),
-        bus.clone(),
-        tasks.stop.clone(),
-    ));
+    shared_tasks.spawn(beat(Arc::clone(&served.gateway), bus.clone(), tasks.stop.clone()));
     let gateway = Arc::clone(&served.gateway);
     let shared = Shared {
         guest_ttl: config.guest_tokens.then_some(config.guest_token_ttl),
@@ -126,10 +122,7 @@ async fn beat(gateway: Arc<str>, bus: Bus, stop: CancellationToken) {
 }
 
 async fn say(gateway: &Arc<str>, bus: &Bus, goodbye: bool) {
-    let beat = encode(&GatewayBeat {
-        gateway: gateway.as_ref().to_owned(),
-        goodbye,
-    });
+    let beat = encode(&GatewayBeat { gateway: gateway.as_ref().to_owned(), goodbye });
     if let Err(error) = bus.mail.notify(subject::gate(gateway), beat).await {
         debug!(%error, "this gateway cannot say that it is alive");
     }

@@ -145,34 +145,16 @@ impl Session {
     fn on_frame(&mut self, frame: ClientFrame, wall: Timestamp) -> Vec<Action> {
         match frame {
             ClientFrame::Hello { token } => self.on_hello(&token, wall),
-            ClientFrame::Open {
-                id,
-                kind,
-                setup,
-                options,
-                seats,
-            } => {
-                let wish = Wish {
-                    kind,
-                    setup,
-                    options,
-                    seats,
-                };
+            ClientFrame::Open { id, kind, setup, options, seats } => {
+                let wish = Wish { kind, setup, options, seats };
                 self.on_command(id, None, |id, by| Ask::Open { id, by, wish })
             }
             ClientFrame::Command { id, table, command } => {
-                self.on_command(id, Some(table), |id, by| Ask::Command {
-                    id,
-                    by,
-                    table,
-                    command,
-                })
+                self.on_command(id, Some(table), |id, by| Ask::Command { id, by, table, command })
             }
-            ClientFrame::Subscribe {
-                table,
-                cursor,
-                deliver,
-            } => self.on_subscribe(table, cursor, deliver),
+            ClientFrame::Subscribe { table, cursor, deliver } => {
+                self.on_subscribe(table, cursor, deliver)
+            }
             ClientFrame::Unsubscribe { table } => {
                 self.subscriptions.remove(&table);
                 let reason = "asked";
@@ -205,15 +187,11 @@ impl Session {
         let mut actions = vec![Action::Reply(self.welcome(wall))];
         if is_new {
             // As a player one may have a seat where one was a spectator before.
-            actions.extend(
-                self.subscriptions
-                    .iter()
-                    .map(|(table, deliver)| Action::Follow {
-                        table: *table,
-                        cursor: None,
-                        deliver: *deliver,
-                    }),
-            );
+            actions.extend(self.subscriptions.iter().map(|(table, deliver)| Action::Follow {
+                table: *table,
+                cursor: None,
+                deliver: *deliver,
+            }));
         }
         actions
     }
@@ -230,11 +208,7 @@ impl Session {
             return vec![Action::Reply(ServerFrame::Unsubscribed { table, reason })];
         }
         self.subscriptions.insert(table, deliver);
-        vec![Action::Follow {
-            table,
-            cursor,
-            deliver,
-        }]
+        vec![Action::Follow { table, cursor, deliver }]
     }
 
     /// A table is not followed any more, by no wish of the client.
@@ -316,11 +290,7 @@ impl Session {
 }
 
 fn error(code: &'static str, message: String) -> Action {
-    Action::Reply(ServerFrame::Error {
-        code,
-        message,
-        retry_after_ms: None,
-    })
+    Action::Reply(ServerFrame::Error { code, message, retry_after_ms: None })
 }
 
 fn rejected(id: CommandId, table: Option<TableId>, refusal: Refusal) -> Action {

@@ -86,8 +86,7 @@ impl Subscriber {
         let seq = live.last_seq();
         let frame = live.snapshot(self.viewer, self.mailbox.format);
         let then = None;
-        self.mailbox
-            .push(table, TableFrame { seq, frame, then }, Instant::now());
+        self.mailbox.push(table, TableFrame { seq, frame, then }, Instant::now());
     }
 
     /// Begins with the commits it has missed.

@@ -134,12 +134,7 @@ impl Feed {
     /// Hands a connection the newest snapshot, if one is due.
     pub(super) fn resolve(&self, mailbox: &Mailbox) {
         let mut state = self.lock();
-        let State {
-            phase: Phase::Live(live),
-            subscribers,
-            ..
-        } = &mut *state
-        else {
+        let State { phase: Phase::Live(live), subscribers, .. } = &mut *state else {
             return;
         };
         if let Some(subscriber) = subscribers.get(&mailbox.connection) {

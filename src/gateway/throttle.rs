@@ -22,10 +22,7 @@ pub(super) struct BucketTime {
 impl BucketTime {
     /// Starts now.
     pub(super) fn starting_at(now: Instant) -> Self {
-        Self {
-            start: now,
-            nanos: Arc::new(AtomicU64::new(0)),
-        }
+        Self { start: now, nanos: Arc::new(AtomicU64::new(0)) }
     }
 
     fn set(&self, now: Instant) {
@@ -69,10 +66,7 @@ pub(super) struct Bucket {
 impl Bucket {
     /// A full bucket.
     pub(super) fn full(rate: Rate, time: &BucketTime) -> Self {
-        Self {
-            time: time.clone(),
-            limiter: RateLimiter::direct_with_clock(rate.0, time.clone()),
-        }
+        Self { time: time.clone(), limiter: RateLimiter::direct_with_clock(rate.0, time.clone()) }
     }
 
     /// Takes one token, or says how long until there is one.
@@ -92,10 +86,7 @@ mod tests {
     use super::*;
 
     fn rate(burst: u32, per_second: u32) -> Rate {
-        Rate::per_second(
-            NonZeroU32::new(burst).unwrap(),
-            NonZeroU32::new(per_second).unwrap(),
-        )
+        Rate::per_second(NonZeroU32::new(burst).unwrap(), NonZeroU32::new(per_second).unwrap())
     }
 
     #[test]

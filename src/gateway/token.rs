@@ -153,13 +153,7 @@ impl Tokens {
             Some(name) => shown_name(&name).ok_or(TokenError::Bad)?,
             None => claims.sub.as_str().chars().take(NAME_CHARS_MAX).collect(),
         };
-        Ok(Bearer {
-            identity: Identity {
-                player: claims.sub,
-                name,
-            },
-            expires_at,
-        })
+        Ok(Bearer { identity: Identity { player: claims.sub, name }, expires_at })
     }
 }
 
@@ -195,10 +189,7 @@ mod tests {
     }
 
     fn nok() -> Identity {
-        Identity {
-            player: "guest-1".parse().unwrap(),
-            name: "Nok".to_owned(),
-        }
+        Identity { player: "guest-1".parse().unwrap(), name: "Nok".to_owned() }
     }
 
     #[test]

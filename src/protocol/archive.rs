@@ -26,9 +26,7 @@ const MILLIS_PER_DAY: u64 = 86_400_000;
 impl Date {
     /// The day on which a moment falls.
     pub fn of(at: Timestamp) -> Self {
-        Self {
-            days_since_epoch: at.as_millis() / MILLIS_PER_DAY,
-        }
+        Self { days_since_epoch: at.as_millis() / MILLIS_PER_DAY }
     }
 
     /// Year, month and day, by Hinnant's algorithm: eras of 400 years that begin on 1 March.
@@ -40,11 +38,7 @@ impl Date {
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let month_from_march = (5 * day_of_year + 2) / 153;
         let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-        let month = if month_from_march < 10 {
-            month_from_march + 3
-        } else {
-            month_from_march - 9
-        };
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
         let year = year_of_era + era * 400 + u64::from(month <= 2);
         (year, month, day)
     }
@@ -59,9 +53,7 @@ impl Date {
         let month_from_march = (month + 9) % 12;
         let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
         let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-        let date = Self {
-            days_since_epoch: era * 146_097 + day_of_era - 719_468,
-        };
+        let date = Self { days_since_epoch: era * 146_097 + day_of_era - 719_468 };
         // 30 February and its like come out as another day.
         (date.civil().2 == day).then_some(date)
     }
@@ -129,10 +121,7 @@ impl fmt::Display for ObjectKey {
 impl ObjectKey {
     /// Reads a key; nothing if an object of another kind has that name.
     pub fn parse(key: &str) -> Option<Self> {
-        let (date, name) = key
-            .strip_prefix(LIVE)?
-            .strip_prefix("/date=")?
-            .split_once('/')?;
+        let (date, name) = key.strip_prefix(LIVE)?.strip_prefix("/date=")?.split_once('/')?;
         let mut numbers = name.strip_suffix(".parquet")?.split('-');
         let parsed = Self {
             date: date.parse().ok()?,
@@ -284,14 +273,8 @@ impl Footer {
             ("tablecast.shard", self.shard.to_string()),
             ("tablecast.first", self.first.get().to_string()),
             ("tablecast.last", self.last.get().to_string()),
-            (
-                "tablecast.dead_letters",
-                serde_json::to_string(&self.dead_letters).expect(json),
-            ),
-            (
-                "tablecast.tables",
-                serde_json::to_string(&self.tables).expect(json),
-            ),
+            ("tablecast.dead_letters", serde_json::to_string(&self.dead_letters).expect(json)),
+            ("tablecast.tables", serde_json::to_string(&self.tables).expect(json)),
         ]
     }
 
@@ -304,8 +287,7 @@ impl Footer {
             key: &'static str,
             text: Option<&str>,
         ) -> Result<T, FooterError> {
-            text.and_then(|text| serde_json::from_str(text).ok())
-                .ok_or(FooterError::Missing(key))
+            text.and_then(|text| serde_json::from_str(text).ok()).ok_or(FooterError::Missing(key))
         }
         let format: u32 = read("tablecast.format", pair("tablecast.format"))?;
         if format > FORMAT {
@@ -396,16 +378,10 @@ mod tests {
 
     #[test]
     fn a_date_is_the_utc_day() {
-        assert_eq!(
-            Date::of(Timestamp::from_millis(0)).to_string(),
-            "1970-01-01"
-        );
+        assert_eq!(Date::of(Timestamp::from_millis(0)).to_string(), "1970-01-01");
         let leap_day = Timestamp::from_millis(1_709_164_800_000);
         assert_eq!(Date::of(leap_day), date("2024-02-29"));
-        assert_eq!(
-            Date::of(Timestamp::from_millis(leap_day.as_millis() - 1)),
-            date("2024-02-28")
-        );
+        assert_eq!(Date::of(Timestamp::from_millis(leap_day.as_millis() - 1)), date("2024-02-28"));
     }
 
     #[test]
@@ -418,14 +394,7 @@ mod tests {
 
     #[test]
     fn what_is_no_day_is_no_date() {
-        for text in [
-            "2026-02-30",
-            "2026-13-01",
-            "2026-1-01",
-            "2026-01-01-01",
-            "+026-01-01",
-            "",
-        ] {
+        for text in ["2026-02-30", "2026-13-01", "2026-1-01", "2026-01-01-01", "+026-01-01", ""] {
             assert_eq!(text.parse::<Date>(), Err(DateError), "{text}");
         }
     }
@@ -473,20 +442,11 @@ mod tests {
         let events = opaque.commit.into_events().expect("all have a type");
         let texts: Vec<_> = events
             .iter()
-            .map(|event| {
-                (
-                    event.kind.as_str(),
-                    event.actor.as_str(),
-                    event.data.as_str(),
-                )
-            })
+            .map(|event| (event.kind.as_str(), event.actor.as_str(), event.data.as_str()))
             .collect();
         assert_eq!(
             texts,
-            [
-                ("moved", "bot:2", r#"{"n":[1,null],"to":"e4"}"#),
-                ("table.started", "bot:2", "{}"),
-            ]
+            [("moved", "bot:2", r#"{"n":[1,null],"to":"e4"}"#), ("table.started", "bot:2", "{}"),]
         );
         assert_eq!(
             serde_json::to_string(&events[0]).expect("an event has JSON"),

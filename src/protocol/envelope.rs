@@ -104,9 +104,7 @@ pub trait Message: Serialize + DeserializeOwned {
     /// As MessagePack with named fields.
     fn encode(&self) -> Bytes {
         let bytes = rmp_serde::to_vec_named(self);
-        bytes
-            .expect("our own messages have no shape that MessagePack lacks")
-            .into()
+        bytes.expect("our own messages have no shape that MessagePack lacks").into()
     }
 
     /// Reads a message that was found on a subject of `table`.
@@ -125,9 +123,7 @@ pub trait Message: Serialize + DeserializeOwned {
         }
         let message: Self = rmp_serde::from_slice(payload)?;
         if message.table() != table {
-            return Err(DecodeError::OtherTable {
-                found: message.table(),
-            });
+            return Err(DecodeError::OtherTable { found: message.table() });
         }
         Ok(message)
     }

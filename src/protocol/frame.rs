@@ -43,12 +43,10 @@ impl Format {
     /// Encodes a frame of ours.
     pub fn encode<T: Serialize>(self, frame: &T) -> Bytes {
         match self {
-            Self::Json => serde_json::to_vec(frame)
-                .expect("our own frames are plain data")
-                .into(),
-            Self::MessagePack => rmp_serde::to_vec_named(frame)
-                .expect("our own frames are plain data")
-                .into(),
+            Self::Json => serde_json::to_vec(frame).expect("our own frames are plain data").into(),
+            Self::MessagePack => {
+                rmp_serde::to_vec_named(frame).expect("our own frames are plain data").into()
+            }
         }
     }
 

@@ -81,20 +81,13 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal that will be the same next time.
     pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self {
-            code: code.to_owned(),
-            message: message.into(),
-            retry_after_ms: None,
-        }
+        Self { code: code.to_owned(), message: message.into(), retry_after_ms: None }
     }
 
     /// A refusal that may pass.
     #[must_use]
     pub fn retry_after_ms(self, millis: u64) -> Self {
-        Self {
-            retry_after_ms: Some(millis),
-            ..self
-        }
+        Self { retry_after_ms: Some(millis), ..self }
     }
 }
 
@@ -157,13 +150,8 @@ struct Versioned<T> {
 
 /// Any of the messages above, as bytes.
 pub fn encode<T: Serialize>(body: &T) -> Bytes {
-    let bytes = rmp_serde::to_vec_named(&Versioned {
-        v: super::envelope::VERSION,
-        body,
-    });
-    bytes
-        .expect("our own messages have no shape that MessagePack lacks")
-        .into()
+    let bytes = rmp_serde::to_vec_named(&Versioned { v: super::envelope::VERSION, body });
+    bytes.expect("our own messages have no shape that MessagePack lacks").into()
 }
 
 /// Reads one of the messages above.

@@ -19,11 +19,7 @@ pub struct Address {
 impl Address {
     /// The address of a table in a deployment of so many shards.
     pub fn new(table: TableId, kind: Kind, shards: NonZeroU16) -> Self {
-        Self {
-            shard: table.shard(shards),
-            kind,
-            table,
-        }
+        Self { shard: table.shard(shards), kind, table }
     }
 
     /// Its commits.
@@ -138,13 +134,7 @@ mod tests {
 
     #[test]
     fn a_foreign_subject_has_no_address() {
-        for subject in [
-            "tc.evt.0.chess",
-            "tc.evt.0.chess.42",
-            "tc.cmd.x",
-            "tc.evt.x.y.z.w",
-            "",
-        ] {
+        for subject in ["tc.evt.0.chess", "tc.evt.0.chess.42", "tc.cmd.x", "tc.evt.x.y.z.w", ""] {
             assert_eq!(Address::parse(subject), None, "{subject}");
         }
     }

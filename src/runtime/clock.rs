@@ -23,10 +23,7 @@ pub enum Clock {
 impl Clock {
     /// A clock for simulations.
     pub fn simulated(epoch: Timestamp) -> Self {
-        Self::Simulated {
-            epoch,
-            start: Instant::now(),
-        }
+        Self::Simulated { epoch, start: Instant::now() }
     }
 
     /// Now.
@@ -34,9 +31,7 @@ impl Clock {
         match self {
             Self::System => {
                 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
-                let since_epoch = SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default();
+                let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let millis = u64::try_from(since_epoch.as_millis());
                 Timestamp::from_millis(millis.expect("the year is below 584 million"))
             }

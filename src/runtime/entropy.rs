@@ -29,10 +29,7 @@ impl Entropy {
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         // A panic elsewhere leaves the generator usable: it has no half-written state.
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .fill_bytes(&mut bytes);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut bytes);
         bytes
     }
 
@@ -43,10 +40,7 @@ impl Entropy {
 
     /// The outside facts of one decision.
     pub fn turn(&self, now: Timestamp) -> TurnContext {
-        TurnContext {
-            now,
-            seed: self.bytes(),
-        }
+        TurnContext { now, seed: self.bytes() }
     }
 
     /// A wait somewhere between two, so that many waiters do not wake at once.

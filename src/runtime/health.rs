@@ -53,10 +53,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>(
     Router::new()
         .route("/healthz", get(|| std::future::ready("ok\n")))
         .route("/readyz", get(ready))
-        .route(
-            "/metrics",
-            get(move || std::future::ready(exposition(&metrics))),
-        )
+        .route("/metrics", get(move || std::future::ready(exposition(&metrics))))
 }
 
 fn ready(reason: Option<&'static str>) -> Response {

@@ -21,9 +21,6 @@ pub async fn cancel_on_signal(token: CancellationToken) -> std::io::Result<()> {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
     }
-    #[expect(
-        clippy::exit,
-        reason = "asked for twice: whoever sent it does not want to wait"
-    )]
+    #[expect(clippy::exit, reason = "asked for twice: whoever sent it does not want to wait")]
     std::process::exit(130)
 }

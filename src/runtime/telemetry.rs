@@ -10,20 +10,10 @@ use tracing_subscriber::EnvFilter;
 #[derive(Args, Clone, Debug)]
 pub struct LogConfig {
     /// What to log: a level, or levels by module, as in `info,tablecast::worker=debug`.
-    #[arg(
-        long,
-        env = "TABLECAST_LOG",
-        default_value = "info,async_nats=warn",
-        global = true
-    )]
+    #[arg(long, env = "TABLECAST_LOG", default_value = "info,async_nats=warn", global = true)]
     pub log: String,
     /// One line for people, or one JSON object for programs.
-    #[arg(
-        long,
-        env = "TABLECAST_LOG_FORMAT",
-        default_value = "text",
-        global = true
-    )]
+    #[arg(long, env = "TABLECAST_LOG_FORMAT", default_value = "text", global = true)]
     pub log_format: LogFormat,
 }
 
@@ -37,9 +27,8 @@ pub enum LogFormat {
 }
 
 /// Upper bounds of the buckets of every `_seconds` histogram.
-const SECONDS: [f64; 14] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 10.0,
-];
+const SECONDS: [f64; 14] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 10.0];
 
 /// Starts logging and counting. Called once, before anything else.
 ///

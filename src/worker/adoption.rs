@@ -34,10 +34,7 @@ pub(super) async fn open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Verdic
 
 async fn try_open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Result<TableSeq, Refusal> {
     let request: OpenRequest = decode(payload).map_err(|error| malformed(&error))?;
-    let rules = worker
-        .catalog
-        .get(kind)
-        .expect("only kinds of the catalog are served");
+    let rules = worker.catalog.get(kind).expect("only kinds of the catalog are served");
     let address = Address::new(request.table, kind.clone(), worker.bus.log.shards());
     let place = match worker.take_place(request.table) {
         Ok(place) => place,
@@ -56,10 +53,7 @@ async fn try_open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Result<TableS
         seats: request.seats.clone(),
         host: request.host,
     };
-    let cause = Cause::Command {
-        player: request.by.player.clone(),
-        id: request.id.clone(),
-    };
+    let cause = Cause::Command { player: request.by.player.clone(), id: request.id.clone() };
     let (referee, draft) = rules.open(request.table, opening, cause, &worker.turn())?;
     let id = Some(request.id.clone());
     let taking = Taking::begin(worker, place, address.clone()).await?;
@@ -91,18 +85,12 @@ async fn already_open(
     let opened_by_this = Envelope::<serde_json::Value>::decode(&first.payload, address.table)
         .is_ok_and(|first| {
             first.commit.cause
-                == Cause::Command {
-                    player: request.by.player.clone(),
-                    id: request.id.clone(),
-                }
+                == Cause::Command { player: request.by.player.clone(), id: request.id.clone() }
         });
     if opened_by_this {
         return Ok(Some(TableSeq::ZERO.next()));
     }
-    Err(Refusal::new(
-        "table_exists",
-        format!("table {} is already open", address.table),
-    ))
+    Err(Refusal::new("table_exists", format!("table {} is already open", address.table)))
 }
 
 /// Takes over a table that nobody owns. Of a table that has an owner, it says who that is.
@@ -156,9 +144,7 @@ async fn owner_of(worker: &Worker, table: TableId) -> Option<WorkerId> {
     let who = encode(&TableRequest::Who);
     for _ in 0..OWNER_TRIES {
         let mail = &worker.bus.mail;
-        let answer = mail
-            .request(subject::cmd(table), who.clone(), OWNER_PATIENCE)
-            .await;
+        let answer = mail.request(subject::cmd(table), who.clone(), OWNER_PATIENCE).await;
         match answer.map(|answer| decode(&answer)) {
             Ok(Ok(Adoption::Owned { worker })) => return Some(worker),
             Err(RequestError::NoResponders) => return None,
@@ -185,10 +171,7 @@ async fn load(
         let message = "the game is over and in the archive";
         return Err(Refusal::new("archived", message));
     }
-    let rules = worker
-        .catalog
-        .get(&address.kind)
-        .expect("only kinds of the catalog are served");
+    let rules = worker.catalog.get(&address.kind).expect("only kinds of the catalog are served");
     let mut referee: Option<Box<dyn Referee>> = None;
     for entry in &entries {
         let folded = match &mut referee {
@@ -249,11 +232,7 @@ async fn set_aside(worker: &Worker, entry: &Entry, reason: &FoldError) {
         table.id = %table, stream_seq = seq, %reason,
         "message {seq} is no commit of table {table}: set aside and skipped"
     );
-    let aside = worker
-        .bus
-        .log
-        .set_aside(entry.address.shard, entry, &reason.to_string())
-        .await;
+    let aside = worker.bus.log.set_aside(entry.address.shard, entry, &reason.to_string()).await;
     if let Err(error) = aside {
         error!(stream_seq = seq, %error, "message {seq} could not be copied, it stays where it is");
     }
@@ -269,23 +248,10 @@ pub(super) async fn append(
 ) -> Result<StreamSeq, AppendError> {
     // Unlike any other: a commit drafted anew by the same worker for the same place is another one.
     let nonce = u64::from_le_bytes(worker.entropy.bytes());
-    let id = format!(
-        "{}:{}:{}:{nonce:016x}",
-        address.table,
-        draft.seq.get(),
-        worker.id
-    );
+    let id = format!("{}:{}:{}:{nonce:016x}", address.table, draft.seq.get(), worker.id);
     let (address, worker_id) = (address.clone(), worker.id.clone());
     let (types, payload) = (draft.types.clone(), draft.payload.clone());
-    let append = Append {
-        address,
-        after,
-        id,
-        types,
-        worker: worker_id,
-        command,
-        payload,
-    };
+    let append = Append { address, after, id, types, worker: worker_id, command, payload };
     worker.bus.log.append(append).await
 }
 

@@ -86,10 +86,7 @@ mod tests {
     use super::*;
 
     fn at(millis: u64, start: Instant) -> Now {
-        Now {
-            clock: Timestamp::from_millis(millis),
-            timer: start + Duration::from_millis(millis),
-        }
+        Now { clock: Timestamp::from_millis(millis), timer: start + Duration::from_millis(millis) }
     }
 
     const DUE: Option<Timestamp> = Some(Timestamp::from_millis(50));

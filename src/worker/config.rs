@@ -16,11 +16,7 @@ pub struct WorkerConfig {
     #[arg(long, env = "TABLECAST_WORKER_TABLES_MAX", default_value_t = 10_000)]
     pub tables_max: usize,
     /// How many commands may wait at one table while its append is under way; more are answered `busy`.
-    #[arg(
-        long,
-        env = "TABLECAST_WORKER_COMMANDS_WAITING_MAX",
-        default_value_t = 64
-    )]
+    #[arg(long, env = "TABLECAST_WORKER_COMMANDS_WAITING_MAX", default_value_t = 64)]
     pub commands_waiting_max: usize,
     /// How often this process says that it is alive.
     #[arg(long, env = "TABLECAST_WORKER_BEAT_INTERVAL", default_value = "1s", value_parser = humantime::parse_duration)]

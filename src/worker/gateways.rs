@@ -31,10 +31,7 @@ pub(super) struct Gateways {
 
 impl Default for Gateways {
     fn default() -> Self {
-        Self {
-            heard: Arc::default(),
-            lost: watch::Sender::new(()),
-        }
+        Self { heard: Arc::default(), lost: watch::Sender::new(()) }
     }
 }
 
@@ -109,10 +106,7 @@ impl Gateways {
     fn on_tick(&self, own_heard: Instant, now: Instant) {
         let silent = self.heard().take_silent(own_heard, now);
         for gateway in &silent {
-            warn!(
-                gateway,
-                "gateway {gateway} has fallen silent: its players count as gone"
-            );
+            warn!(gateway, "gateway {gateway} has fallen silent: its players count as gone");
         }
         if !silent.is_empty() {
             self.lost.send_replace(());
@@ -140,9 +134,7 @@ impl Heard {
             self.0.values_mut().for_each(|heard| *heard = now);
             return Vec::new();
         }
-        let silent = self
-            .0
-            .extract_if(|_, heard| now.duration_since(*heard) > SILENCE);
+        let silent = self.0.extract_if(|_, heard| now.duration_since(*heard) > SILENCE);
         silent.map(|(gateway, _)| gateway).collect()
     }
 }
@@ -171,9 +163,6 @@ mod tests {
         assert!(heard.take_silent(start, later).is_empty());
         // And gives everyone time once it hears again.
         assert!(heard.take_silent(later, later + SILENCE).is_empty());
-        assert_eq!(
-            heard.take_silent(later + SILENCE, later + SILENCE * 2),
-            ["a"]
-        );
+        assert_eq!(heard.take_silent(later + SILENCE, later + SILENCE * 2), ["a"]);
     }
 }

@@ -11,6 +11,7 @@ mod presence;
 mod run;
 mod table_actor;
 mod tables;
+mod verdict;
 
 pub use config::WorkerConfig;
 pub use run::{WorkerError, run};

@@ -14,11 +14,7 @@ pub(super) struct Presences {
 impl Presences {
     /// Takes in what one gateway says. Of a player who is still at another, nobody has gone.
     pub(super) fn note(&mut self, notice: PresenceNotice) -> Option<(PlayerId, PresenceChange)> {
-        let PresenceNotice {
-            player,
-            gateway,
-            change,
-        } = notice;
+        let PresenceNotice { player, gateway, change } = notice;
         match change {
             PresenceChange::Came => {
                 let gateways = self.gateways.entry(player.clone()).or_default();
@@ -59,11 +55,7 @@ mod tests {
     use super::*;
 
     fn notice(gateway: &str, change: PresenceChange) -> PresenceNotice {
-        PresenceNotice {
-            player: "ann".parse().unwrap(),
-            gateway: gateway.to_owned(),
-            change,
-        }
+        PresenceNotice { player: "ann".parse().unwrap(), gateway: gateway.to_owned(), change }
     }
 
     #[test]

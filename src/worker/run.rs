@@ -54,15 +54,10 @@ pub async fn run(
     let kinds: Vec<Kind> = worker.catalog.kinds().cloned().collect();
     info!(worker.id = %worker.id, ?kinds, "worker {} takes tables", worker.id);
     let lobby_stop = CancellationToken::new();
-    let lines = worker
-        .lobby
-        .clone()
-        .write_to(Arc::clone(&worker.bus.lobby), lobby_stop.clone());
+    let lines = worker.lobby.clone().write_to(Arc::clone(&worker.bus.lobby), lobby_stop.clone());
     let work = async {
         let taking = async {
-            let takers = kinds
-                .into_iter()
-                .map(|kind| take_tables(worker.clone(), kind));
+            let takers = kinds.into_iter().map(|kind| take_tables(worker.clone(), kind));
             let taken = futures_util::future::try_join_all(takers).await;
             let result = match taken {
                 Ok(_) if !stop.is_cancelled() => Err(WorkerError::Closed),
@@ -81,10 +76,7 @@ pub async fn run(
         result
     };
     let mail = Arc::clone(&worker.bus.mail);
-    let gateways = worker
-        .gateways
-        .clone()
-        .watch(mail, worker.id.clone(), worker.stop.clone());
+    let gateways = worker.gateways.clone().watch(mail, worker.id.clone(), worker.stop.clone());
     let (result, (), ()) = tokio::join!(work, lines, gateways);
     result
 }
@@ -108,9 +100,7 @@ async fn take_tables(worker: Worker, kind: Kind) -> Result<(), WorkerError> {
         let (worker, kind) = (worker.clone(), kind.clone());
         async move {
             let adopted = AssertUnwindSafe(adopt(&worker, &kind, &request.payload)).catch_unwind();
-            let adoption = adopted
-                .await
-                .unwrap_or_else(|_| Adoption::Declined(fault()));
+            let adoption = adopted.await.unwrap_or_else(|_| Adoption::Declined(fault()));
             request.reply.send(encode(&adoption)).await;
         }
     });
@@ -122,10 +112,7 @@ async fn take_tables(worker: Worker, kind: Kind) -> Result<(), WorkerError> {
 /// worker goes on.
 fn fault() -> Refusal {
     counter!("tablecast_worker_faults_total").increment(1);
-    Refusal::new(
-        "internal",
-        "the table cannot be played: see the worker's log",
-    )
+    Refusal::new("internal", "the table cannot be played: see the worker's log")
 }
 
 /// Says that this worker is alive, until stopped.
@@ -151,17 +138,8 @@ async fn say_goodbye(worker: &Worker) {
 
 async fn say(worker: &Worker, goodbye: bool) {
     let tables = u32::try_from(worker.tables()).unwrap_or(u32::MAX);
-    let beat: Bytes = encode(&Beat {
-        worker: worker.id.clone(),
-        tables,
-        goodbye,
-    });
-    if let Err(error) = worker
-        .bus
-        .mail
-        .notify(subject::beat(&worker.id), beat)
-        .await
-    {
+    let beat: Bytes = encode(&Beat { worker: worker.id.clone(), tables, goodbye });
+    if let Err(error) = worker.bus.mail.notify(subject::beat(&worker.id), beat).await {
         warn!(worker.id = %worker.id, %error, "worker {} cannot say that it is alive", worker.id);
     }
 }

@@ -11,11 +11,11 @@ use futures_util::{FutureExt, StreamExt};
 use metrics::counter;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tracing::{debug, error, info};
+use tracing::error;
 
 use super::adoption::append;
 use super::agenda::Agenda;
-use super::answer::{LATER_MS, answer, busy, moved, unavailable};
+use super::answer::{LATER_MS, answer, busy};
 use super::finish;
 use super::presence::Presences;
 use super::tables::{Place, Worker};
@@ -25,9 +25,7 @@ use crate::domain::{
     CommandId, FollowUp, PlayerId, PresenceChange, Seat, Status, StreamSeq, TableSeq,
 };
 use crate::protocol::frame::LobbyEntry;
-use crate::protocol::request::{
-    Adoption, CommandRequest, MOVED, PresenceNotice, Refusal, TableRequest, decode, encode,
-};
+use crate::protocol::request::{PresenceNotice, Refusal, decode};
 use crate::protocol::subject::{self, Address};
 
 /// How long gateways have to tell a new owner who is there.
@@ -35,11 +33,11 @@ const ROLL_CALL: Duration = Duration::from_secs(5);
 
 /// A table that this worker owns.
 pub(super) struct TableActor {
-    worker: Worker,
-    address: Address,
-    referee: Box<dyn Referee>,
+    pub(super) worker: Worker,
+    pub(super) address: Address,
+    pub(super) referee: Box<dyn Referee>,
     /// The log's position of the last commit: what the next one follows.
-    last: StreamSeq,
+    pub(super) last: StreamSeq,
     commands: BoxStream<'static, Request>,
     notices: BoxStream<'static, Bytes>,
     waiting: VecDeque<Request>,
@@ -50,15 +48,15 @@ pub(super) struct TableActor {
     went: VecDeque<PlayerId>,
     /// When a new owner gives up waiting for gateways to say who is there.
     roll_call_at: Option<Instant>,
-    agenda: Agenda,
+    pub(super) agenda: Agenda,
     listed: Option<LobbyEntry>,
     /// Whether the log took nothing of this table when it was last asked to.
-    refused: bool,
+    pub(super) refused: bool,
     _place: Place,
 }
 
 /// An append that is under way, and who waits for it.
-struct UnderWay {
+pub(super) struct UnderWay {
     appended: BoxFuture<'static, Result<StreamSeq, AppendError>>,
     draft: Drafted,
     reply: Option<Reply>,
@@ -81,11 +79,7 @@ impl Taking {
     ) -> Result<Self, Refusal> {
         let notices = worker.bus.mail.listen(subject::seat(address.table)).await;
         let notices = notices.map_err(|error| unreachable(&error))?;
-        Ok(Self {
-            place,
-            address,
-            notices,
-        })
+        Ok(Self { place, address, notices })
     }
 }
 
@@ -109,16 +103,8 @@ impl TableActor {
         (mut referee, at): (Box<dyn Referee>, StreamSeq),
         first: Drafted,
     ) -> Result<(), Refusal> {
-        let Taking {
-            place,
-            address,
-            notices,
-        } = taking;
-        let commands = worker
-            .bus
-            .mail
-            .serve(subject::cmd(address.table), subject::WORKERS)
-            .await;
+        let Taking { place, address, notices } = taking;
+        let commands = worker.bus.mail.serve(subject::cmd(address.table), subject::WORKERS).await;
         let commands = commands.map_err(|error| unreachable(&error))?;
         referee.confirm();
         let follow_up = first.follow_up;
@@ -145,9 +131,7 @@ impl TableActor {
         }
         actor.relist();
         actor.schedule_bot(|_| true);
-        worker
-            .actors
-            .spawn(async move { actor.run(follow_up).await });
+        worker.actors.spawn(async move { actor.run(follow_up).await });
         Ok(())
     }
 
@@ -169,9 +153,7 @@ impl TableActor {
         self.call_the_roll(now.timer);
         // Before any command: however many there are, they do not hold a deadline up.
         let draft = if self.agenda.take_deadline(self.referee.next_due(), now) {
-            self.referee
-                .on_time(&self.worker.turn())
-                .map(|draft| self.begin(draft, None))
+            self.referee.on_time(&self.worker.turn()).map(|draft| self.begin(draft, None))
         } else if let Some(player) = self.went.pop_front() {
             self.referee
                 .on_presence(&player, PresenceChange::Went, &self.worker.turn())
@@ -204,81 +186,6 @@ impl TableActor {
         }
     }
 
-    /// Judges a command. What is refused, or changes nothing, is answered only once the leader has shown
-    /// that the state it was judged by is the newest: a former owner must not speak for the table.
-    async fn on_command(&mut self, request: Request) -> Result<Option<UnderWay>, Refusal> {
-        let reply = request.reply;
-        let verdict = match decode::<TableRequest>(&request.payload) {
-            Err(error) => Err(Refusal::new("malformed", error.to_string())),
-            Ok(TableRequest::Who) => return self.on_who(reply).await,
-            Ok(TableRequest::Command(command)) => {
-                match self.referee.verdict_on(&command.by.player, &command.id) {
-                    Some(seq) => Ok(seq),
-                    None => match self.decide(&command) {
-                        Ok(Some(draft)) => {
-                            return Ok(Some(self.begin(draft, Some((reply, command.id)))));
-                        }
-                        Ok(None) => {
-                            let seq = self.referee.last_seq();
-                            self.as_the_newest(Ok(seq)).await
-                        }
-                        Err(refusal) => self.as_the_newest(Err(refusal)).await,
-                    },
-                }
-            }
-        };
-        let lost = verdict
-            .as_ref()
-            .err()
-            .filter(|refusal| refusal.code == MOVED)
-            .cloned();
-        answer(reply, verdict).await;
-        lost.map_or(Ok(None), Err)
-    }
-
-    /// This verdict, if nothing has been appended that the state does not hold.
-    async fn as_the_newest(
-        &mut self,
-        verdict: Result<TableSeq, Refusal>,
-    ) -> Result<TableSeq, Refusal> {
-        match self.worker.bus.log.last(&self.address).await {
-            Ok(last) if last == self.last => verdict,
-            // Its tombstone is the only thing that may follow the last commit of a table that has ended.
-            Ok(_) if self.referee.status() == Status::Ended => verdict,
-            Ok(_) => Err(self.fenced()),
-            Err(error) => {
-                Err(Refusal::new("unavailable", error.to_string()).retry_after_ms(LATER_MS))
-            }
-        }
-    }
-
-    /// Says who owns the table, or finds out that somebody else does.
-    async fn on_who(&mut self, reply: Reply) -> Result<Option<UnderWay>, Refusal> {
-        let seq = self.referee.last_seq();
-        let newest = self.as_the_newest(Ok(seq)).await;
-        let adoption = match &newest {
-            Ok(_) => Adoption::Owned {
-                worker: self.worker.id.clone(),
-            },
-            Err(refusal) => Adoption::Declined(refusal.clone()),
-        };
-        reply.send(encode(&adoption)).await;
-        match newest {
-            Err(refusal) if refusal.code == MOVED => Err(refusal),
-            Ok(_) | Err(_) => Ok(None),
-        }
-    }
-
-    fn decide(&mut self, command: &CommandRequest) -> Result<Option<Drafted>, Refusal> {
-        let cx = self.worker.turn();
-        self.referee.decide(
-            &command.by,
-            command.id.clone(),
-            command.command.clone(),
-            &cx,
-        )
-    }
-
     fn on_notice(&mut self, payload: &[u8]) -> Option<UnderWay> {
         let Ok(notice) = decode(payload) else {
             counter!("tablecast_worker_malformed_total").increment(1);
@@ -287,9 +194,7 @@ impl TableActor {
         let notice: PresenceNotice = notice;
         self.worker.gateways.note(&notice.gateway, Instant::now());
         let (player, change) = self.presences.note(notice)?;
-        let draft = self
-            .referee
-            .on_presence(&player, change, &self.worker.turn())?;
+        let draft = self.referee.on_presence(&player, change, &self.worker.turn())?;
         Some(self.begin(draft, None))
     }
 
@@ -297,8 +202,7 @@ impl TableActor {
     fn call_the_roll(&mut self, now: Instant) {
         if self.roll_call_at.take_if(|at| *at <= now).is_some() {
             let here = self.referee.players_here().into_iter();
-            self.went
-                .extend(here.filter(|player| !self.presences.knows(player)));
+            self.went.extend(here.filter(|player| !self.presences.knows(player)));
         }
     }
 
@@ -323,25 +227,17 @@ impl TableActor {
     }
 
     /// Sends a draft to the log. Until the log has it, nothing has happened.
-    fn begin(&self, draft: Drafted, asked: Option<(Reply, CommandId)>) -> UnderWay {
+    pub(super) fn begin(&self, draft: Drafted, asked: Option<(Reply, CommandId)>) -> UnderWay {
         let (reply, command) = asked.unzip();
         let (worker, address, last) = (self.worker.clone(), self.address.clone(), self.last);
         let sent = draft.clone();
         let appended = async move { append(&worker, &address, last, &sent, command).await };
-        UnderWay {
-            appended: appended.boxed(),
-            draft,
-            reply,
-        }
+        UnderWay { appended: appended.boxed(), draft, reply }
     }
 
     /// Waits for the log, taking in commands meanwhile; then evolves and answers.
     async fn finish_append(&mut self, under_way: UnderWay) -> Next {
-        let UnderWay {
-            mut appended,
-            draft,
-            reply,
-        } = under_way;
+        let UnderWay { mut appended, draft, reply } = under_way;
         let result = loop {
             tokio::select! {
                 biased;
@@ -377,47 +273,6 @@ impl TableActor {
         }
     }
 
-    /// The log has said no: nothing has happened, and the table is still this worker's.
-    async fn stay(&mut self, error: &AppendError, reply: Option<Reply>) {
-        let table = self.address.table;
-        counter!("tablecast_worker_refused_total").increment(1);
-        if self.refused {
-            debug!(table.id = %table, %error, "table {table} still stands still");
-        } else {
-            error!(table.id = %table, %error, "table {table} stands still");
-        }
-        self.refused = true;
-        if let Some(reply) = reply {
-            answer(reply, Err(unavailable(error))).await;
-        }
-        let bot = self.referee.bots_to_act().first().copied();
-        self.agenda.schedule_bot_again(bot, self.worker.now());
-    }
-
-    /// The table belongs to somebody else, or nobody knows what the log holds.
-    fn lost(&self, error: &AppendError) -> Refusal {
-        if matches!(error, AppendError::Fenced { .. }) {
-            return self.fenced();
-        }
-        let table = self.address.table;
-        error!(table.id = %table, %error, "table {table} is given up");
-        unavailable(error)
-    }
-
-    /// Said once for each table that is lost.
-    fn fenced(&self) -> Refusal {
-        let table = self.address.table;
-        info!(table.id = %table, "table {table} has another owner: this worker was fenced");
-        counter!("tablecast_worker_fenced_total").increment(1);
-        moved(format!(
-            "table {table} has moved on: another worker owns it"
-        ))
-    }
-
-    fn stopping(&self) -> Refusal {
-        moved(format!("the owner of table {} stops", self.address.table))
-    }
-
     /// Forgets the table. Whoever still waits is told so, after commands have stopped coming here.
     async fn leave(mut self, refusal: &Refusal) {
         let mut commands = std::mem::replace(&mut self.commands, stream::empty().boxed());
@@ -445,8 +300,7 @@ impl TableActor {
                     let marker = finish::marker(&self.address, &*self.referee, self.last)
                         .expect("only the commit that ends a table asks for its marker");
                     let (worker, address) = (self.worker.clone(), self.address.clone());
-                    self.answer_until(finish::complete(worker, address, marker))
-                        .await;
+                    self.answer_until(finish::complete(worker, address, marker)).await;
                 }
             }
         }

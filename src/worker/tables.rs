@@ -76,10 +76,7 @@ impl Worker {
     }
 
     pub(super) fn now(&self) -> Now {
-        Now {
-            clock: self.clock.now(),
-            timer: Instant::now(),
-        }
+        Now { clock: self.clock.now(), timer: Instant::now() }
     }
 
     pub(super) fn tables(&self) -> usize {
@@ -99,10 +96,7 @@ impl Worker {
         places.insert(table);
         show(places.len());
         drop(places);
-        Ok(Place {
-            worker: self.clone(),
-            table,
-        })
+        Ok(Place { worker: self.clone(), table })
     }
 
     fn places(&self) -> MutexGuard<'_, HashSet<TableId>> {
@@ -125,10 +119,7 @@ impl Drop for Place {
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a gauge of at most some thousands"
-)]
+#[expect(clippy::cast_precision_loss, reason = "a gauge of at most some thousands")]
 fn show(tables: usize) {
     gauge!("tablecast_worker_tables").set(tables as f64);
 }

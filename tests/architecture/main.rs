@@ -18,86 +18,21 @@ const RULES: &[(&str, &[&str])] = &[
             "crate::protocol",
         ],
     ),
-    (
-        "games",
-        &[
-            "tokio",
-            "tracing",
-            "crate::bus",
-            "crate::protocol",
-            "crate::catalog",
-        ],
-    ),
-    (
-        "protocol",
-        &[
-            "tokio",
-            "async_nats",
-            "axum",
-            "crate::bus",
-            "crate::catalog",
-        ],
-    ),
-    (
-        "catalog",
-        &["tokio", "async_nats", "axum", "crate::bus", "crate::games"],
-    ),
-    (
-        "bus",
-        &[
-            "crate::worker",
-            "crate::gateway",
-            "crate::archiver",
-            "crate::catalog",
-        ],
-    ),
-    (
-        "gateway",
-        &[
-            "crate::worker",
-            "crate::archiver",
-            "crate::games",
-            "crate::cli",
-            ".decide(",
-        ],
-    ),
+    ("games", &["tokio", "tracing", "crate::bus", "crate::protocol", "crate::catalog"]),
+    ("protocol", &["tokio", "async_nats", "axum", "crate::bus", "crate::catalog"]),
+    ("catalog", &["tokio", "async_nats", "axum", "crate::bus", "crate::games"]),
+    ("bus", &["crate::worker", "crate::gateway", "crate::archiver", "crate::catalog"]),
+    ("gateway", &["crate::worker", "crate::archiver", "crate::games", "crate::cli", ".decide("]),
     (
         "archiver",
-        &[
-            "crate::worker",
-            "crate::gateway",
-            "crate::games",
-            "crate::catalog",
-            "crate::cli",
-        ],
+        &["crate::worker", "crate::gateway", "crate::games", "crate::catalog", "crate::cli"],
     ),
-    (
-        "worker",
-        &[
-            "crate::gateway",
-            "crate::archiver",
-            "crate::games",
-            "crate::cli",
-            ".view(",
-        ],
-    ),
-    (
-        "runtime",
-        &[
-            "crate::worker",
-            "crate::gateway",
-            "crate::archiver",
-            "crate::bus",
-        ],
-    ),
+    ("worker", &["crate::gateway", "crate::archiver", "crate::games", "crate::cli", ".view("]),
+    ("runtime", &["crate::worker", "crate::gateway", "crate::archiver", "crate::bus"]),
 ];
 
 /// Files that take the time as an argument and return what to do: nothing in them waits.
-const PURE: &[&str] = &[
-    "gateway/session.rs",
-    "gateway/outbox.rs",
-    "archiver/batcher.rs",
-];
+const PURE: &[&str] = &["gateway/session.rs", "gateway/outbox.rs", "archiver/batcher.rs"];
 
 fn sources(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -152,8 +87,10 @@ fn pure_files_wait_for_nothing() {
 
 #[test]
 fn files_can_be_read_in_one_go() {
+    let is_code = |file: &PathBuf| !file.ends_with("tests.rs");
     let long: Vec<String> = sources(&src())
         .into_iter()
+        .filter(is_code)
         .map(|file| (code(&file).lines().count(), file))
         .filter(|(lines, _)| *lines > 400)
         .map(|(lines, file)| format!("{} has {lines} lines", file.display()))

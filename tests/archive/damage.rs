@@ -93,21 +93,14 @@ async fn a_game_whose_commits_are_gone_keeps_its_result_and_holds_up_nobody() {
     let (world, mut players) = a_world();
     let lost = players.play(&world, 4);
     world.log.lose(&lost.address);
-    let games = vec![
-        lost.clone(),
-        players.play(&world, 2),
-        players.play(&world, 2),
-    ];
+    let games = vec![lost.clone(), players.play(&world, 2), players.play(&world, 2)];
     let row = world
         .beside(healthy(), async {
             world.all_buried().await;
             archived(&world, lost.address.table).await
         })
         .await;
-    assert_eq!(
-        (row.status, row.commits, row.events.len()),
-        (Status::Lost, 0, 0)
-    );
+    assert_eq!((row.status, row.commits, row.events.len()), (Status::Lost, 0, 0));
     assert_eq!(row.winners, lost.marker.summary.winners);
     assert_eq!(world.check(&games).await, 1);
 }
@@ -135,14 +128,9 @@ async fn markers_that_cannot_be_read_are_accounted_for_in_the_chain() {
 
             world.check(&[game.clone(), late]).await;
             let objects = objects::all(&*world.store).await;
-            let dead = objects
-                .iter()
-                .map(|(_, object)| objects::footer(object).dead_letters);
+            let dead = objects.iter().map(|(_, object)| objects::footer(object).dead_letters);
             let dead: Vec<_> = dead.collect();
-            assert_eq!(
-                dead,
-                [vec![poison, second], vec![lonely], vec![], vec![third]]
-            );
+            assert_eq!(dead, [vec![poison, second], vec![lonely], vec![], vec![third]]);
             assert_eq!(world.log.set_aside_of(0).len(), 4);
         })
         .await;
@@ -187,10 +175,7 @@ async fn while_the_store_is_down_for_an_hour_games_stay_in_the_log() {
             world.all_buried().await;
             faults.set(Plan::StoreDown);
             games.extend(players.play_many(&world, 20, 180_000).await);
-            let waiting: u64 = games[1..]
-                .iter()
-                .map(|game| game.marker.last_seq.get())
-                .sum();
+            let waiting: u64 = games[1..].iter().map(|game| game.marker.last_seq.get()).sum();
             assert_eq!(u64::try_from(world.log.commits(0)), Ok(waiting));
             faults.set(Plan::Never);
             world.all_buried().await;
@@ -319,8 +304,5 @@ async fn a_shard_that_does_not_exist_is_refused() {
     let store = Arc::clone(&world.store);
     let error = run(config, bus, store, world.clock, shutdown).await;
     let error = error.expect_err("there is one shard only");
-    assert_eq!(
-        error.to_string(),
-        "there is no shard 1: this deployment has 1, from 0"
-    );
+    assert_eq!(error.to_string(), "there is no shard 1: this deployment has 1, from 0");
 }

@@ -75,18 +75,12 @@ impl Faults {
     }
 
     fn chance(&self, share: f64) -> bool {
-        self.dice
-            .lock()
-            .expect("no test panics with it")
-            .random_bool(share)
+        self.dice.lock().expect("no test panics with it").random_bool(share)
     }
 
     pub(crate) fn pause(&self, up_to_ms: u64) -> Duration {
         Duration::from_millis(
-            self.dice
-                .lock()
-                .expect("no test panics with it")
-                .random_range(0..=up_to_ms),
+            self.dice.lock().expect("no test panics with it").random_range(0..=up_to_ms),
         )
     }
 
@@ -238,10 +232,7 @@ impl fmt::Display for FaultyStore {
 }
 
 fn broken() -> Error {
-    Error::Generic {
-        store: "test",
-        source: "a fault of the test".into(),
-    }
+    Error::Generic { store: "test", source: "a fault of the test".into() }
 }
 
 impl FaultyStore {
@@ -294,14 +285,10 @@ impl ObjectStore for FaultyStore {
         if self.faults.fails() {
             let (store, wait) = (Arc::clone(&self.store), self.faults.pause(20_000));
             let location = location.clone();
-            self.faults
-                .delayed
-                .lock()
-                .expect("no test panics with it")
-                .spawn(async move {
-                    tokio::time::sleep(wait).await;
-                    store.put_opts(&location, payload, options).await.ok();
-                });
+            self.faults.delayed.lock().expect("no test panics with it").spawn(async move {
+                tokio::time::sleep(wait).await;
+                store.put_opts(&location, payload, options).await.ok();
+            });
             return Err(broken());
         }
         let result = self.store.put_opts(location, payload, options).await;

@@ -71,24 +71,15 @@ impl TestLog {
     }
 
     fn with<T>(&self, shard: u16, work: impl FnOnce(&mut Stream) -> T) -> T {
-        let mut stream = self.streams[usize::from(shard)]
-            .lock()
-            .expect("no test panics with it");
+        let mut stream = self.streams[usize::from(shard)].lock().expect("no test panics with it");
         let now = self.clock.now();
-        stream
-            .entries
-            .retain(|held| held.expires_at.is_none_or(|at| now < at));
+        stream.entries.retain(|held| held.expires_at.is_none_or(|at| now < at));
         work(&mut stream)
     }
 
     /// The tables of an object that must be in the store.
     async fn tables_of(&self, object: &str) -> Vec<TableId> {
-        if let Some(tables) = self
-            .seen
-            .lock()
-            .expect("no test panics with it")
-            .get(object)
-        {
+        if let Some(tables) = self.seen.lock().expect("no test panics with it").get(object) {
             return tables.clone();
         }
         let found = self.store.get(&Path::from(object)).await;
@@ -136,9 +127,7 @@ impl TestLog {
     pub(crate) fn commits(&self, shard: u16) -> usize {
         self.with(shard, |stream| {
             let entries = stream.entries.iter();
-            entries
-                .filter(|held| held.entry.what == Stored::Commit)
-                .count()
+            entries.filter(|held| held.entry.what == Stored::Commit).count()
         })
     }
 

@@ -36,11 +36,8 @@ pub(crate) fn footer(object: &Bytes) -> Footer {
 
 /// All objects of the archive, by shard and position.
 pub(crate) async fn all(store: &dyn ObjectStore) -> Vec<(ObjectKey, Bytes)> {
-    let listing: Vec<_> = store
-        .list(Some(&Path::from("live")))
-        .try_collect()
-        .await
-        .expect("a listing");
+    let listing: Vec<_> =
+        store.list(Some(&Path::from("live"))).try_collect().await.expect("a listing");
     let mut objects = Vec::new();
     for meta in listing {
         let key = ObjectKey::parse(meta.location.as_ref()).expect("only batches are in live/");

@@ -91,13 +91,8 @@ async fn play_and_archive(games: u64, commits: u64, directory: &Path) {
     config.batch_tables = 100.try_into().expect("some");
     config.batch_age = std::time::Duration::from_secs(1);
     let started = Instant::now();
-    let archiving = run(
-        config,
-        bus.clone(),
-        Arc::clone(&store),
-        Clock::System,
-        CancellationToken::new(),
-    );
+    let archiving =
+        run(config, bus.clone(), Arc::clone(&store), Clock::System, CancellationToken::new());
     tokio::select! {
         result = archiving => panic!("{result:?}"),
         () = all_buried(&bus, &tables) => {}
@@ -108,11 +103,7 @@ async fn play_and_archive(games: u64, commits: u64, directory: &Path) {
     let mut times = Vec::new();
     for table in &tables {
         let asked = Instant::now();
-        let row = reader
-            .get(*table)
-            .await
-            .expect("readable")
-            .expect("archived");
+        let row = reader.get(*table).await.expect("readable").expect("archived");
         times.push(asked.elapsed());
         assert_eq!((row.status, row.commits), (Status::Archived, commits));
     }
@@ -133,11 +124,7 @@ async fn play_and_archive(games: u64, commits: u64, directory: &Path) {
 async fn all_buried(bus: &Bus, tables: &[TableId]) {
     for table in tables {
         loop {
-            let entries = bus
-                .log
-                .read(*table, StreamSeq::ZERO)
-                .await
-                .expect("readable");
+            let entries = bus.log.read(*table, StreamSeq::ZERO).await.expect("readable");
             if entries.iter().all(|entry| entry.what == Stored::Tombstone) {
                 break;
             }

@@ -22,10 +22,7 @@ fn simulate<T>(work: impl Future<Output = T>) -> T {
 /// One minute of games around midnight, two archivers, everything goes wrong; then nothing does any more.
 async fn history(seed: u64, store: Arc<dyn ObjectStore>) -> usize {
     let world = World::new(store);
-    let plan = Plan::Random {
-        fail: 0.06,
-        kill: 0.01,
-    };
+    let plan = Plan::Random { fail: 0.06, kill: 0.01 };
     let faults = [Faults::new(seed, plan), Faults::new(seed ^ 0xffff, plan)];
     let archivers = faults.clone().map(|faults| {
         let tables = if faults.pause(1).is_zero() { 3 } else { 5 };

@@ -40,16 +40,10 @@ async fn every_game_reads_back(store: Arc<dyn ObjectStore>) {
         assert_eq!(row.players, summary.players);
         assert_eq!(row.winners, summary.winners);
         assert_eq!(row.scores, summary.scores);
-        assert_eq!(
-            (row.started_at, row.ended_at),
-            (summary.started_at, summary.ended_at)
-        );
+        assert_eq!((row.started_at, row.ended_at), (summary.started_at, summary.ended_at));
         assert_eq!(row.duration_ms, Some(1_500));
         // One event per commit, and the last commit ends the game as well.
-        assert_eq!(
-            row.events.len(),
-            usize::try_from(row.commits).expect("few") + 1
-        );
+        assert_eq!(row.events.len(), usize::try_from(row.commits).expect("few") + 1);
         assert_eq!(row.events[0].kind, "table.opened");
         assert_eq!(row.events[0].actor, "bot:0");
         let last = row.events.last().expect("at least two");
@@ -94,14 +88,10 @@ async fn a_game_that_ends_days_later_is_found() {
     let at = world.clock.now();
     let last = crate::world::commit(&address, 1, 1, at);
     let last = tablecast::protocol::envelope::Message::encode(&last);
-    let last = world
-        .log
-        .store(&address, tablecast::bus::Stored::Commit, last);
+    let last = world.log.store(&address, tablecast::bus::Stored::Commit, last);
     let marker = crate::world::marker(&address, 1, last, at);
     let marker = tablecast::protocol::envelope::Message::encode(&marker);
-    world
-        .log
-        .store(&address, tablecast::bus::Stored::Marker, marker);
+    world.log.store(&address, tablecast::bus::Stored::Marker, marker);
     archive_some(&world, 5, 1_000).await;
     let reader = Reader::new(Arc::clone(&world.store));
     assert!(reader.get(address.table).await.expect("readable").is_some());
@@ -112,32 +102,20 @@ async fn a_list_is_newest_first_and_filtered() {
     let world = World::with_shards(Arc::new(InMemory::new()), 2);
     let games = archive_some(&world, 30, 4_000).await;
     let reader = Reader::new(Arc::clone(&world.store));
-    let all = reader
-        .ls(&ListFilter::default(), 1_000)
-        .await
-        .expect("readable");
+    let all = reader.ls(&ListFilter::default(), 1_000).await.expect("readable");
     assert_eq!(all.len(), games.len());
     assert!(all.is_sorted_by(|a, b| a.ended_at >= b.ended_at));
     assert!(all.iter().all(|row| row.events.is_empty()));
-    let newest = reader
-        .ls(&ListFilter::default(), 7)
-        .await
-        .expect("readable");
+    let newest = reader.ls(&ListFilter::default(), 7).await.expect("readable");
     assert_eq!(newest, all[..7]);
 
     let mut of_dates = 0;
     for date in ["2026-11-22", "2026-11-23", "2026-11-24"] {
-        let filter = ListFilter {
-            date: Some(date.parse().expect("a date")),
-            kind: None,
-        };
+        let filter = ListFilter { date: Some(date.parse().expect("a date")), kind: None };
         of_dates += reader.ls(&filter, 1_000).await.expect("readable").len();
     }
     assert_eq!(of_dates, games.len());
-    let chess = ListFilter {
-        date: None,
-        kind: Some("chess".parse().expect("a kind")),
-    };
+    let chess = ListFilter { date: None, kind: Some("chess".parse().expect("a kind")) };
     assert_eq!(reader.ls(&chess, 10).await.expect("readable"), []);
 }
 

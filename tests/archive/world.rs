@@ -67,25 +67,15 @@ impl World {
 
     pub(crate) fn with_shards(store: Arc<dyn ObjectStore>, shards: u16) -> Self {
         let clock = Clock::simulated(START);
-        Self {
-            clock,
-            log: TestLog::new(shards, clock, Arc::clone(&store)),
-            store,
-        }
+        Self { clock, log: TestLog::new(shards, clock, Arc::clone(&store)), store }
     }
 
     pub(crate) fn bus(&self, faults: &Arc<Faults>) -> Bus {
-        bus(Arc::new(FaultyLog {
-            log: Arc::clone(&self.log),
-            faults: Arc::clone(faults),
-        }))
+        bus(Arc::new(FaultyLog { log: Arc::clone(&self.log), faults: Arc::clone(faults) }))
     }
 
     pub(crate) fn faulty_store(&self, faults: &Arc<Faults>) -> Arc<dyn ObjectStore> {
-        Arc::new(FaultyStore {
-            store: Arc::clone(&self.store),
-            faults: Arc::clone(faults),
-        })
+        Arc::new(FaultyStore { store: Arc::clone(&self.store), faults: Arc::clone(faults) })
     }
 
     /// Runs an archiver for ever, and starts it again whenever a fault kills it.
@@ -124,9 +114,8 @@ impl World {
         archivers: impl IntoIterator<Item = (ArchiverConfig, Arc<Faults>)>,
         work: impl Future<Output = T>,
     ) -> T {
-        let running = archivers
-            .into_iter()
-            .map(|(config, faults)| Box::pin(self.archive(config, faults)));
+        let running =
+            archivers.into_iter().map(|(config, faults)| Box::pin(self.archive(config, faults)));
         tokio::select! {
             _ = futures_util::future::select_all(running) => panic!("an archiver stopped"),
             done = work => done,
@@ -144,10 +133,7 @@ impl World {
             assert_eq!(footer.first, end.next(), "the chain is broken at {key}");
             assert_eq!((footer.first, footer.shard), (key.first, key.shard));
             assert!(footer.last >= footer.first);
-            assert!(
-                *date <= key.date.to_string(),
-                "the date goes backwards at {key}"
-            );
+            assert!(*date <= key.date.to_string(), "the date goes backwards at {key}");
             *end = footer.last;
             *date = key.date.to_string();
             let listed: Vec<_> = footer.tables.iter().map(|table| table.id).collect();
@@ -162,10 +148,7 @@ impl World {
             let times = rows.remove(&game.address.table);
             assert_eq!(times, Some(1), "rows of table {}", game.address.table);
         }
-        assert!(
-            rows.is_empty(),
-            "rows of tables that nobody played: {rows:?}"
-        );
+        assert!(rows.is_empty(), "rows of tables that nobody played: {rows:?}");
         for (shard, (end, _)) in ends {
             assert_eq!(self.log.marker_seqs(shard).last(), Some(&end));
         }
@@ -175,11 +158,7 @@ impl World {
 
 /// A bus of which the archiver needs the log only.
 pub(crate) fn bus(log: Arc<dyn EventLog>) -> Bus {
-    Bus {
-        log,
-        mail: Arc::new(Nobody),
-        lobby: Arc::new(Nobody),
-    }
+    Bus { log, mail: Arc::new(Nobody), lobby: Arc::new(Nobody) }
 }
 
 /// A game that was played to its end.
@@ -198,10 +177,7 @@ pub(crate) struct Players {
 
 impl Players {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            dice: ChaCha8Rng::seed_from_u64(seed),
-            kind: "tic-tac-toe".parse().expect("a kind"),
-        }
+        Self { dice: ChaCha8Rng::seed_from_u64(seed), kind: "tic-tac-toe".parse().expect("a kind") }
     }
 
     pub(crate) fn new_address(&mut self, world: &World) -> Address {
@@ -258,9 +234,7 @@ pub(crate) fn commit(
             host: None,
         })));
     } else {
-        events.push(TableEvent::Game(
-            json!({"type": "marked", "cell": seq, "by": seq % 2}),
-        ));
+        events.push(TableEvent::Game(json!({"type": "marked", "cell": seq, "by": seq % 2})));
     }
     if seq == of {
         events.push(TableEvent::Lifecycle(Lifecycle::Completed(summary(at))));
@@ -275,13 +249,7 @@ pub(crate) fn commit(
         v: VERSION,
         table: address.table,
         kind: address.kind.clone(),
-        commit: Commit {
-            seq: TableSeq::new(seq),
-            at,
-            cause,
-            events,
-            follow_up: vec![],
-        },
+        commit: Commit { seq: TableSeq::new(seq), at, cause, events, follow_up: vec![] },
     }
 }
 
@@ -291,11 +259,7 @@ fn summary(at: Timestamp) -> Summary {
         player: Some("ann".parse().expect("an id")),
         name: "Ann".to_owned(),
     };
-    let bot = SummarySeat {
-        seat: Seat(0),
-        player: None,
-        name: "Bot 1".to_owned(),
-    };
+    let bot = SummarySeat { seat: Seat(0), player: None, name: "Bot 1".to_owned() };
     Summary {
         closing: Closing::Finished,
         players: vec![bot, ann],

@@ -16,16 +16,10 @@ use crate::tables::{address, append, new_table, table_of};
 
 fn network() -> Arc<Network> {
     let shards = NonZeroU16::new(1).expect("one");
-    Network::new(
-        shards,
-        Clock::simulated(Timestamp::from_millis(1_795_000_000_000)),
-    )
+    Network::new(shards, Clock::simulated(Timestamp::from_millis(1_795_000_000_000)))
 }
 
-#[expect(
-    clippy::unused_async,
-    reason = "a server takes a while, this one does not"
-)]
+#[expect(clippy::unused_async, reason = "a server takes a while, this one does not")]
 async fn buses() -> (Arc<Network>, Bus, Bus) {
     let network = network();
     let ((first, _), (second, _)) = (network.connect(), network.connect());
@@ -42,16 +36,8 @@ async fn a_lost_acknowledgement_is_found_by_the_retry() {
     let (bus, faults) = network().connect();
     let (address, positions) = table_of(&bus, 1).await;
     faults.lose_acks(3);
-    let seq = bus
-        .log
-        .append(append(&address, positions[0], "move"))
-        .await
-        .expect("known");
-    let entries = bus
-        .log
-        .read(address.table, StreamSeq::ZERO)
-        .await
-        .expect("read");
+    let seq = bus.log.append(append(&address, positions[0], "move")).await.expect("known");
+    let entries = bus.log.read(address.table, StreamSeq::ZERO).await.expect("read");
     assert_eq!(entries.last().map(|entry| entry.seq), Some(seq));
     assert_eq!(entries.len(), 2);
 }
@@ -68,34 +54,14 @@ async fn an_outage_leaves_an_append_unknown_and_stored_or_not() {
         faults.set_outage(true);
     };
     let started = Instant::now();
-    let (unknown, ()) = tokio::join!(
-        bus.log.append(append(&address, positions[0], "stored")),
-        cut
-    );
-    assert!(
-        matches!(unknown, Err(AppendError::Unavailable { .. })),
-        "{unknown:?}"
-    );
+    let (unknown, ()) = tokio::join!(bus.log.append(append(&address, positions[0], "stored")), cut);
+    assert!(matches!(unknown, Err(AppendError::Unavailable { .. })), "{unknown:?}");
     assert!(started.elapsed() > Duration::from_secs(14));
-    assert_eq!(
-        other
-            .log
-            .read(address.table, StreamSeq::ZERO)
-            .await
-            .expect("read")
-            .len(),
-        2
-    );
-    bus.log
-        .read(address.table, StreamSeq::ZERO)
-        .await
-        .expect_err("cut off");
+    assert_eq!(other.log.read(address.table, StreamSeq::ZERO).await.expect("read").len(), 2);
+    bus.log.read(address.table, StreamSeq::ZERO).await.expect_err("cut off");
 
     faults.set_outage(false);
-    let late = bus
-        .log
-        .append(append(&address, positions[0], "stored"))
-        .await;
+    let late = bus.log.append(append(&address, positions[0], "stored")).await;
     late.expect("our own");
 }
 
@@ -105,16 +71,8 @@ async fn a_dropped_copy_shows_as_a_gap() {
     let (address, positions) = table_of(&bus, 1).await;
     let mut followed = bus.log.follow(address.table).await.expect("followed");
     faults.drop_live(1);
-    let second = bus
-        .log
-        .append(append(&address, positions[0], "2"))
-        .await
-        .expect("stored");
-    let third = bus
-        .log
-        .append(append(&address, second, "3"))
-        .await
-        .expect("stored");
+    let second = bus.log.append(append(&address, positions[0], "2")).await.expect("stored");
+    let third = bus.log.append(append(&address, second, "3")).await.expect("stored");
     let entry = followed.next().await.expect("an entry");
     assert_eq!((entry.previous, entry.seq), (second, third));
 }
@@ -127,10 +85,7 @@ async fn copies_and_appends_take_the_time_they_are_told_to() {
     faults.set_delay(Duration::from_millis(30));
     faults.set_live_delay(Duration::from_millis(500));
     let started = Instant::now();
-    bus.log
-        .append(append(&address, StreamSeq::ZERO, "1"))
-        .await
-        .expect("stored");
+    bus.log.append(append(&address, StreamSeq::ZERO, "1")).await.expect("stored");
     assert_eq!(started.elapsed().as_millis(), 30);
     followed.next().await.expect("an entry");
     assert_eq!(started.elapsed().as_millis(), 530);
@@ -142,15 +97,9 @@ async fn a_full_log_refuses() {
     let (address, positions) = table_of(&bus, 1).await;
     faults.set_full(true);
     let refused = bus.log.append(append(&address, positions[0], "2")).await;
-    assert!(
-        matches!(refused, Err(AppendError::Refused { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(AppendError::Refused { .. })), "{refused:?}");
     faults.set_full(false);
-    bus.log
-        .append(append(&address, positions[0], "2"))
-        .await
-        .expect("stored");
+    bus.log.append(append(&address, positions[0], "2")).await.expect("stored");
 }
 
 #[tokio::test(start_paused = true)]
@@ -161,40 +110,18 @@ async fn who_is_cut_off_hears_nothing_and_reads_no_markers() {
     let (address, positions) = table_of(&bus, 1).await;
     let mut followed = lonely.log.follow(address.table).await.expect("followed");
     let mut markers = lonely.log.markers(0, StreamSeq::ZERO).await.expect("read");
-    let _served = lonely
-        .mail
-        .serve("tc.cmd.x".to_owned(), "workers")
-        .await
-        .expect("served");
+    let _served = lonely.mail.serve("tc.cmd.x".to_owned(), "workers").await.expect("served");
     faults.set_outage(true);
-    let second = bus
-        .log
-        .append(append(&address, positions[0], "2"))
-        .await
-        .expect("stored");
-    let asked = bus
-        .mail
-        .request("tc.cmd.x".to_owned(), "".into(), Duration::from_secs(1))
-        .await;
+    let second = bus.log.append(append(&address, positions[0], "2")).await.expect("stored");
+    let asked = bus.mail.request("tc.cmd.x".to_owned(), "".into(), Duration::from_secs(1)).await;
     assert_eq!(asked, Err(RequestError::Timeout));
-    let asked = lonely
-        .mail
-        .request("tc.cmd.x".to_owned(), "".into(), Duration::from_secs(1))
-        .await;
+    let asked = lonely.mail.request("tc.cmd.x".to_owned(), "".into(), Duration::from_secs(1)).await;
     assert_eq!(asked, Err(RequestError::Unreachable));
-    markers
-        .next()
-        .await
-        .expect("an end with a reason")
-        .expect_err("cut off");
+    markers.next().await.expect("an end with a reason").expect_err("cut off");
     assert!(markers.next().await.is_none());
 
     faults.set_outage(false);
-    let third = bus
-        .log
-        .append(append(&address, second, "3"))
-        .await
-        .expect("stored");
+    let third = bus.log.append(append(&address, second, "3")).await.expect("stored");
     assert_eq!(followed.next().await.expect("an entry").seq, third);
 }
 
@@ -216,19 +143,9 @@ async fn what_is_set_aside_is_kept_once() {
     let network = network();
     let (bus, _) = network.connect();
     let (address, _) = table_of(&bus, 1).await;
-    let entries = bus
-        .log
-        .read(address.table, StreamSeq::ZERO)
-        .await
-        .expect("read");
+    let entries = bus.log.read(address.table, StreamSeq::ZERO).await.expect("read");
     for _ in 0..3 {
-        bus.log
-            .set_aside(0, &entries[0], "poison")
-            .await
-            .expect("kept");
+        bus.log.set_aside(0, &entries[0], "poison").await.expect("kept");
     }
-    assert_eq!(
-        network.dead_letters(),
-        [(entries[0].clone(), "poison".to_owned())]
-    );
+    assert_eq!(network.dead_letters(), [(entries[0].clone(), "poison".to_owned())]);
 }

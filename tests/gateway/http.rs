@@ -20,19 +20,12 @@ async fn call(stage: &Stage, method: &str, path: &str, body: &str) -> (u16, Stri
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     let status = head.split(' ').nth(1).expect("a status").parse();
-    (
-        status.expect("a number"),
-        head.to_lowercase(),
-        body.to_owned(),
-    )
+    (status.expect("a number"), head.to_lowercase(), body.to_owned())
 }
 
 async fn get(stage: &Stage, path: &str) -> (u16, Value) {
     let (status, _, body) = call(stage, "GET", path, "").await;
-    (
-        status,
-        serde_json::from_str(&body).unwrap_or(Value::String(body)),
-    )
+    (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
 }
 
 #[tokio::test]
@@ -43,9 +36,7 @@ async fn guests_get_a_token_that_the_gateway_takes() {
     let guest: Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!(guest["name"], "Nok");
     let mut client = stage.spectator().await;
-    client
-        .send(json!({ "type": "hello", "token": guest["token"] }))
-        .await;
+    client.send(json!({ "type": "hello", "token": guest["token"] })).await;
     let welcome = client.expect("welcome").await;
     assert_eq!(welcome["player"], guest["player"]);
 
@@ -71,18 +62,12 @@ async fn tables_can_be_read_without_a_socket() {
     assert_eq!(snapshot["view"]["you"], Value::Null);
     nok.subscribe(&table).await;
     nok.expect("snapshot").await;
-    assert_eq!(
-        get(&stage, &format!("/v1/tables/{table}")).await.1,
-        snapshot
-    );
+    assert_eq!(get(&stage, &format!("/v1/tables/{table}")).await.1, snapshot);
     for unknown in ["019ab3c4-5d6e-7f80-9123-456789abcdef", "7"] {
         let (status, problem) = get(&stage, &format!("/v1/tables/{unknown}")).await;
         assert_eq!((status, &problem["code"]), (404, &json!("unknown_table")));
     }
-    assert_eq!(
-        get(&stage, "/v1/tables").await,
-        (200, json!({ "tables": [] }))
-    );
+    assert_eq!(get(&stage, "/v1/tables").await, (200, json!({ "tables": [] })));
 }
 
 #[tokio::test]
@@ -92,27 +77,15 @@ async fn the_page_is_served_and_anything_else_is_json() {
         let (status, head, body) = call(&stage, "GET", path, "").await;
         assert_eq!(status, 200);
         assert!(head.contains("content-type: text/html"), "{head}");
-        assert!(
-            head.contains("content-security-policy: default-src 'self'"),
-            "{head}"
-        );
+        assert!(head.contains("content-security-policy: default-src 'self'"), "{head}");
         assert!(body.to_lowercase().contains("<!doctype html>"));
     }
     let (status, head, _) = call(&stage, "GET", "/assets/app.js", "").await;
     assert_eq!(status, 200);
     assert!(head.contains("content-type: text/javascript"), "{head}");
-    for path in [
-        "/nothing",
-        "/assets/../Cargo.toml",
-        "/assets/nothing.js",
-        "/v1",
-    ] {
+    for path in ["/nothing", "/assets/../Cargo.toml", "/assets/nothing.js", "/v1"] {
         let (status, problem) = get(&stage, path).await;
-        assert_eq!(
-            (status, &problem["code"]),
-            (404, &json!("not_found")),
-            "{path}"
-        );
+        assert_eq!((status, &problem["code"]), (404, &json!("not_found")), "{path}");
     }
     let (status, _, body) = call(&stage, "DELETE", "/v1/tables", "").await;
     assert_eq!(status, 405);

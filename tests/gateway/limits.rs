@@ -47,9 +47,7 @@ async fn what_cannot_be_answered_closes_the_socket() {
     assert_eq!(client.closed().await, 4502);
 
     let mut client = stage.spectator().await;
-    client
-        .send(json!({ "type": "hello", "token": "a.b.c" }))
-        .await;
+    client.send(json!({ "type": "hello", "token": "a.b.c" })).await;
     assert_eq!(client.closed().await, 4503);
 }
 
@@ -78,9 +76,7 @@ async fn who_sends_too_fast_is_told_when_to_come_again_and_then_cut_off() {
     assert_eq!(throttled["code"], "throttled");
     let wait = throttled["retry_after_ms"].as_u64().expect("a wait");
     assert!((1..=1000).contains(&wait), "{wait}");
-    client
-        .say("c1", "019ab3c4-5d6e-7f80-9123-456789abcdef", 1)
-        .await;
+    client.say("c1", "019ab3c4-5d6e-7f80-9123-456789abcdef", 1).await;
     let rejected = client.expect("rejected").await;
     assert_eq!(rejected["code"], "throttled");
     for _ in 0..20 {
@@ -98,14 +94,10 @@ async fn spectators_watch_and_do_not_play() {
     client.say("c1", &one, 1).await;
     assert_eq!(client.expect("rejected").await["code"], "not_identified");
     client.subscribe(&one).await;
-    client
-        .send(json!({ "type": "subscribe", "table": two }))
-        .await;
+    client.send(json!({ "type": "subscribe", "table": two })).await;
     let refused = client.until("unsubscribed").await;
     assert_eq!(refused["reason"], "too_many");
-    client
-        .send(json!({ "type": "unsubscribe", "table": one }))
-        .await;
+    client.send(json!({ "type": "unsubscribe", "table": one })).await;
     client.expect("unsubscribed").await;
     client.subscribe(&two).await;
 }
@@ -121,10 +113,7 @@ async fn openings_that_cannot_be_are_rejected() {
         (json!({ "seats": vec!["me"; 1000] }), "bad_opening"),
         (json!({ "seats": ["me"] }), "bad_opening"),
         (json!({ "seats": ["me", "bot"] }), "no_bots"),
-        (
-            json!({ "setup": { "seats": 3, "colour": 1 } }),
-            "bad_opening",
-        ),
+        (json!({ "setup": { "seats": 3, "colour": 1 } }), "bad_opening"),
     ] {
         let mut frame = json!({ "type": "open", "id": "o", "kind": "hidden-number" });
         let fields = open.as_object().expect("an object").clone();
@@ -136,11 +125,7 @@ async fn openings_that_cannot_be_are_rejected() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_ends_with_the_right_view() {
-    let options = [
-        "--outbox-frames=8",
-        "--inbound-rate=10000",
-        "--inbound-burst=10000",
-    ];
+    let options = ["--outbox-frames=8", "--inbound-rate=10000", "--inbound-burst=10000"];
     let stage = Stage::new(&options).await;
     let mut nok = stage.player("Nok").await;
     let mut somchai = stage.player("Somchai").await;

@@ -22,9 +22,7 @@ async fn a_game_is_played_watched_and_taken_over_on_jetstream() {
     let table = stage.table_of(&mut nok, &mut somchai).await;
     let mut viewer = stage.spectator().await;
     viewer.subscribe(&table).await;
-    let mut have = viewer.expect("snapshot").await["seq"]
-        .as_u64()
-        .expect("a number");
+    let mut have = viewer.expect("snapshot").await["seq"].as_u64().expect("a number");
     nok.subscribe(&table).await;
     stage.notices.recv().await.expect("Nok came");
     for number in 1..=200 {

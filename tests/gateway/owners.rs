@@ -30,10 +30,7 @@ async fn a_command_that_reaches_a_former_owner_is_decided_by_the_next_one() {
     let table = stage.table_of(&mut nok, &mut somchai).await;
     stage.worker.forget(id_of(&table));
     let mail = &stage.bus.mail;
-    let mut commands = mail
-        .serve(subject::cmd(id_of(&table)), subject::WORKERS)
-        .await
-        .unwrap();
+    let mut commands = mail.serve(subject::cmd(id_of(&table)), subject::WORKERS).await.unwrap();
     nok.say("c1", &table, 5).await;
     let asked = commands.next().await.unwrap();
     let moved = Refusal::new(MOVED, "fenced").retry_after_ms(0);
@@ -77,8 +74,7 @@ async fn the_owner_is_told_who_comes_and_who_goes() {
     let mut second = stage.player("Nok").await;
     second.subscribe(&table).await;
     drop(second);
-    nok.send(json!({ "type": "unsubscribe", "table": table }))
-        .await;
+    nok.send(json!({ "type": "unsubscribe", "table": table })).await;
     assert_eq!(nok.until("unsubscribed").await["reason"], "asked");
     let went = stage.notices.recv().await.expect("a notice");
     assert_eq!(went.change, PresenceChange::Went);
@@ -107,9 +103,5 @@ async fn a_gateway_that_stops_says_so_and_tells_owners_who_went() {
     assert_eq!(nok.closed().await, 4000);
     let went = stage.notices.recv().await.expect("a notice");
     assert_eq!(went.change, PresenceChange::Went);
-    stage
-        .gateway
-        .await
-        .expect("no panic")
-        .expect("a clean stop");
+    stage.gateway.await.expect("no panic").expect("a clean stop");
 }

@@ -17,9 +17,7 @@ async fn a_command_is_accepted_and_every_viewer_sees_what_it_may() {
     assert_eq!(subscribed["seat"], 0);
     assert_eq!(subscribed["kind"], "hidden-number");
     let snapshot = nok.expect("snapshot").await;
-    let own = snapshot["view"]["game"]["yours"]
-        .as_u64()
-        .expect("a number");
+    let own = snapshot["view"]["game"]["yours"].as_u64().expect("a number");
     assert_eq!(snapshot["view"]["you"], 0);
     assert_eq!(snapshot["seq"], 3);
 
@@ -37,10 +35,7 @@ async fn a_command_is_accepted_and_every_viewer_sees_what_it_may() {
     for viewer in [&mut somchai, &mut spectator] {
         let commit = viewer.until("commit").await;
         assert_eq!(commit["seq"], accepted["seq"]);
-        assert_eq!(
-            commit["events"],
-            json!([{ "type": "said", "seat": 0, "number": 7 }])
-        );
+        assert_eq!(commit["events"], json!([{ "type": "said", "seat": 0, "number": 7 }]));
     }
 
     nok.say("c2", &table, 2_000_000).await;
@@ -76,9 +71,7 @@ async fn a_cursor_brings_exactly_what_was_missed() {
     let mut last = 0;
     for number in 4..10 {
         nok.say(&format!("c{number}"), &table, number).await;
-        last = viewer.expect("commit").await["seq"]
-            .as_u64()
-            .expect("a number");
+        last = viewer.expect("commit").await["seq"].as_u64().expect("a number");
     }
 
     let cursor = last - 2;
@@ -91,11 +84,7 @@ async fn a_cursor_brings_exactly_what_was_missed() {
     for cursor in [last - 4 - 1, last + 1] {
         let again = json!({ "type": "subscribe", "table": table, "cursor": cursor });
         viewer.send(again).await;
-        assert_eq!(
-            viewer.until("subscribed").await["recovered"],
-            false,
-            "{cursor}"
-        );
+        assert_eq!(viewer.until("subscribed").await["recovered"], false, "{cursor}");
         assert_eq!(viewer.expect("snapshot").await["seq"], last);
     }
     let nothing_missed = json!({ "type": "subscribe", "table": table, "cursor": last });
@@ -132,9 +121,7 @@ async fn a_follower_who_sits_down_is_shown_the_table_from_the_seat() {
     assert_eq!(somchai.subscribe(&table).await["seat"], Value::Null);
     somchai.expect("snapshot").await;
     let sit = json!({ "type": "table.sit", "seat": 1 });
-    somchai
-        .send(json!({ "type": "command", "id": "s", "table": table, "command": sit }))
-        .await;
+    somchai.send(json!({ "type": "command", "id": "s", "table": table, "command": sit })).await;
     let subscribed = somchai.until("subscribed").await;
     assert_eq!(subscribed["seat"], 1);
     assert_eq!(subscribed["recovered"], false);
@@ -144,9 +131,7 @@ async fn a_follower_who_sits_down_is_shown_the_table_from_the_seat() {
 
     // And back again.
     let leave = json!({ "type": "table.leave" });
-    somchai
-        .send(json!({ "type": "command", "id": "l", "table": table, "command": leave }))
-        .await;
+    somchai.send(json!({ "type": "command", "id": "l", "table": table, "command": leave })).await;
     assert_eq!(somchai.until("subscribed").await["seat"], Value::Null);
     assert_eq!(somchai.until("snapshot").await["view"]["you"], Value::Null);
 }
@@ -159,14 +144,10 @@ async fn hello_after_subscribe_shows_the_own_seat() {
     let mut again = stage.spectator().await;
     again.subscribe(&table).await;
     again.expect("snapshot").await;
-    again
-        .send(json!({ "type": "hello", "token": stage.token("Nok") }))
-        .await;
+    again.send(json!({ "type": "hello", "token": stage.token("Nok") })).await;
     again.expect("welcome").await;
     assert_eq!(again.expect("subscribed").await["seat"], 0);
-    again
-        .send(json!({ "type": "hello", "token": stage.token("Somchai") }))
-        .await;
+    again.send(json!({ "type": "hello", "token": stage.token("Somchai") })).await;
     assert_eq!(again.until("error").await["code"], "already_identified");
 }
 
@@ -178,9 +159,7 @@ async fn a_lost_message_is_read_from_the_log() {
     let table = stage.table_of(&mut nok, &mut somchai).await;
     let mut viewer = stage.spectator().await;
     viewer.subscribe(&table).await;
-    let mut have = viewer.expect("snapshot").await["seq"]
-        .as_u64()
-        .expect("a number");
+    let mut have = viewer.expect("snapshot").await["seq"].as_u64().expect("a number");
     stage.faults.drop_live(2);
     for number in 1..=3 {
         nok.say(&format!("c{number}"), &table, number).await;
@@ -200,9 +179,7 @@ async fn poison_is_skipped_set_aside_and_nobodys_problem() {
     let table = stage.table_of(&mut nok, &mut somchai).await;
     let mut viewer = stage.spectator().await;
     viewer.subscribe(&table).await;
-    let have = viewer.expect("snapshot").await["seq"]
-        .as_u64()
-        .expect("a number");
+    let have = viewer.expect("snapshot").await["seq"].as_u64().expect("a number");
     let (address, last) = stage.worker.position(id_of(&table)).await;
     let foreign = tablecast::bus::Append {
         address,
@@ -227,9 +204,7 @@ async fn a_table_that_is_not_there_is_not_followed() {
     let stage = Stage::new(&[]).await;
     let mut viewer = stage.spectator().await;
     let table = "019ab3c4-5d6e-7f80-9123-456789abcdef";
-    viewer
-        .send(json!({ "type": "subscribe", "table": table }))
-        .await;
+    viewer.send(json!({ "type": "subscribe", "table": table })).await;
     let unsubscribed = viewer.expect("unsubscribed").await;
     assert_eq!(unsubscribed["reason"], "unknown_table");
     let mut nok = stage.player("Nok").await;
@@ -248,11 +223,6 @@ async fn whoever_watches_the_list_sees_it_change() {
     let lobby = nok.until("lobby").await;
     assert_eq!(lobby["tables"][0]["table"], json!(table));
     assert_eq!(lobby["tables"][0]["status"], "waiting");
-    stage
-        .bus
-        .lobby
-        .remove(id_of(&table))
-        .await
-        .expect("removed");
+    stage.bus.lobby.remove(id_of(&table)).await.expect("removed");
     assert_eq!(nok.until("lobby").await["tables"], json!([]));
 }

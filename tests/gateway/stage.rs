@@ -80,17 +80,7 @@ impl Stage {
             shutdown.clone(),
         );
         let gateway = TaskTracker::new().spawn(running);
-        Self {
-            address,
-            bus,
-            catalog,
-            network,
-            faults,
-            worker,
-            notices,
-            shutdown,
-            gateway,
-        }
+        Self { address, bus, catalog, network, faults, worker, notices, shutdown, gateway }
     }
 
     pub(crate) fn token(&self, name: &str) -> String {
@@ -104,16 +94,12 @@ impl Stage {
     }
 
     pub(crate) async fn spectator(&self) -> Socket {
-        Socket::connect(self.address, Some("tablecast.v1.json"))
-            .await
-            .0
+        Socket::connect(self.address, Some("tablecast.v1.json")).await.0
     }
 
     pub(crate) async fn player(&self, name: &str) -> Socket {
         let mut socket = self.spectator().await;
-        socket
-            .send(json!({ "type": "hello", "token": self.token(name) }))
-            .await;
+        socket.send(json!({ "type": "hello", "token": self.token(name) })).await;
         let welcome = socket.expect("welcome").await;
         assert_eq!(welcome["name"], name);
         socket
@@ -134,9 +120,7 @@ impl Stage {
 
 /// Opens a table with an empty seat.
 pub(crate) async fn open(socket: &mut Socket) -> String {
-    socket
-        .send(json!({ "type": "open", "id": "open", "kind": "hidden-number" }))
-        .await;
+    socket.send(json!({ "type": "open", "id": "open", "kind": "hidden-number" })).await;
     let opened = socket.until("opened").await;
     assert_eq!(opened["seq"], 1);
     opened["table"].as_str().expect("an id").to_owned()

@@ -18,10 +18,7 @@ async fn without_a_server_the_error_says_where_and_what_to_do() {
     let error = connect(&config, "test").await.expect_err("nobody there");
     assert!(matches!(error, ConnectError::NoServer { .. }), "{error:?}");
     let text = error.to_string();
-    assert!(
-        text.contains(&server.url) && text.contains("nats-server -js"),
-        "{text}"
-    );
+    assert!(text.contains(&server.url) && text.contains("nats-server -js"), "{text}");
     assert!(started.elapsed() < Duration::from_secs(5));
 }
 
@@ -49,13 +46,8 @@ async fn a_password_is_not_shown() {
 #[tokio::test]
 async fn without_jetstream_the_error_says_how_to_enable_it() {
     let server = NatsServer::start_with(JetStream::Off).await;
-    let error = connect(&server.config(&[]), "test")
-        .await
-        .expect_err("no log");
-    assert!(
-        matches!(error, ConnectError::Streams(ProvisionError::NoJetStream)),
-        "{error:?}"
-    );
+    let error = connect(&server.config(&[]), "test").await.expect_err("no log");
+    assert!(matches!(error, ConnectError::Streams(ProvisionError::NoJetStream)), "{error:?}");
     assert!(error.to_string().contains("nats-server -js"), "{error}");
 }
 
@@ -70,23 +62,14 @@ async fn many_roles_may_start_at_once_and_find_the_streams_as_defined() {
     let context = provision::context(&client(&config, "test").await.expect("connected"));
     let plans = provision::plan(&context, &config).await.expect("planned");
     let names: Vec<&str> = plans.iter().map(|plan| plan.stream.as_str()).collect();
-    assert_eq!(
-        names,
-        ["EVENTS_0", "EVENTS_1", "EVENTS_2", "DEAD", "KV_tc_lobby"]
-    );
-    assert!(
-        plans.iter().all(|plan| plan.change == Change::Nothing),
-        "{plans:?}"
-    );
+    assert_eq!(names, ["EVENTS_0", "EVENTS_1", "EVENTS_2", "DEAD", "KV_tc_lobby"]);
+    assert!(plans.iter().all(|plan| plan.change == Change::Nothing), "{plans:?}");
     let info = context.get_stream("EVENTS_2").await.expect("there");
     let config = &info.cached_info().config;
     assert_eq!(config.subjects, ["tc.evt.2.*.*", "tc.done.2.*.*"]);
     let republish = config.republish.as_ref().expect("set");
     assert_eq!(republish.source, "tc.evt.2.*.*");
-    assert_eq!(
-        republish.destination,
-        "tc.live.2.{{wildcard(1)}}.{{wildcard(2)}}"
-    );
+    assert_eq!(republish.destination, "tc.live.2.{{wildcard(1)}}.{{wildcard(2)}}");
 }
 
 #[tokio::test]
@@ -101,27 +84,15 @@ async fn a_stream_that_differs_is_named_with_its_field_and_left_alone() {
 
     let error = connect(&config, "test").await.expect_err("not as needed");
     let text = error.to_string();
-    assert!(
-        text.contains("EVENTS_0") && text.contains("republish"),
-        "{text}"
-    );
+    assert!(text.contains("EVENTS_0") && text.contains("republish"), "{text}");
     let plans = provision::plan(&context, &config).await.expect("planned");
-    assert!(
-        matches!(&plans[0].change, Change::Update { .. }),
-        "{plans:?}"
-    );
+    assert!(matches!(&plans[0].change, Change::Update { .. }), "{plans:?}");
     assert!(matches!(&plans[1].change, Change::Create(_)), "{plans:?}");
 
-    provision::ensure(&context, &config, Existing::Update)
-        .await
-        .expect("changed");
+    provision::ensure(&context, &config, Existing::Update).await.expect("changed");
     connect(&config, "test").await.expect("a bus");
     let info = context.get_stream("EVENTS_0").await.expect("there");
-    assert_eq!(
-        info.cached_info().config.max_bytes,
-        1_000_000,
-        "the operator's own"
-    );
+    assert_eq!(info.cached_info().config.max_bytes, 1_000_000, "the operator's own");
 }
 
 #[tokio::test]
@@ -138,9 +109,7 @@ async fn what_the_server_will_not_change_is_said_in_its_words() {
         ..Default::default()
     };
     context.create_stream(other).await.expect("created");
-    let error = provision::ensure(&context, &config, Existing::Update)
-        .await
-        .expect_err("no");
+    let error = provision::ensure(&context, &config, Existing::Update).await.expect_err("no");
     assert!(matches!(error, ProvisionError::Refused { .. }), "{error:?}");
     assert!(error.to_string().contains("storage"), "{error}");
 }
@@ -149,9 +118,7 @@ async fn what_the_server_will_not_change_is_said_in_its_words() {
 async fn another_number_of_shards_is_refused() {
     let server = NatsServer::start().await;
     server.bus(&["--shards", "2"]).await;
-    let error = connect(&server.config(&["--shards", "4"]), "test")
-        .await
-        .expect_err("no");
+    let error = connect(&server.config(&["--shards", "4"]), "test").await.expect_err("no");
     assert!(error.to_string().contains("tablecast.shards"), "{error}");
 }
 

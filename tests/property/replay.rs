@@ -47,10 +47,7 @@ impl<G: Game> Table<G> {
         let game = rules.get(&kind).expect("a game");
         let seats = game.seats(&setup).expect("a setup");
         let seating = (0..seats).map(|seat| match seat {
-            0 => Seating::Human {
-                player: player(0).player,
-                name: player(0).name,
-            },
+            0 => Seating::Human { player: player(0).player, name: player(0).name },
             1 => Seating::Open,
             _ => Seating::Bot,
         });
@@ -58,22 +55,12 @@ impl<G: Game> Table<G> {
             kind: kind.clone(),
             rules: G::RULES_VERSION,
             setup,
-            options: TableOptions {
-                start,
-                turn_limit_ms: Some(60_000),
-                ..TableOptions::default()
-            },
+            options: TableOptions { start, turn_limit_ms: Some(60_000), ..TableOptions::default() },
             seats: seating.collect(),
             host: Some(Seat(0)),
         };
-        let cause = Cause::Command {
-            player: player(0).player,
-            id: "open".parse().expect("an id"),
-        };
-        let cx = TurnContext {
-            now: EPOCH,
-            seed: [1; 32],
-        };
+        let cause = Cause::Command { player: player(0).player, id: "open".parse().expect("an id") };
+        let cx = TurnContext { now: EPOCH, seed: [1; 32] };
         let table = TableId::new(EPOCH, [3; 10]);
         let (mut referee, draft) = game.open(table, opening, cause, &cx).expect("opened");
         referee.confirm();
@@ -95,10 +82,7 @@ impl<G: Game> Table<G> {
     /// Something happens, or is refused.
     fn step(&mut self) {
         self.now_ms += self.dice.random_range(0..2_000);
-        let cx = TurnContext {
-            now: Timestamp::from_millis(self.now_ms),
-            seed: self.dice.random(),
-        };
+        let cx = TurnContext { now: Timestamp::from_millis(self.now_ms), seed: self.dice.random() };
         if let Some(draft) = self.draft(&cx) {
             self.referee.confirm();
             self.replica.fold(&draft.payload).expect("the next commit");
@@ -149,12 +133,8 @@ impl<G: Game> Table<G> {
     /// Folds the log anew, on both sides, and compares.
     fn check(&self) -> Result<(), TestCaseError> {
         let game = self.rules.get(&self.kind).expect("a game");
-        let mut referee = game
-            .referee(self.table, &self.log[0])
-            .expect("a first commit");
-        let (mut replica, _) = game
-            .replica(self.table, &self.log[0])
-            .expect("a first commit");
+        let mut referee = game.referee(self.table, &self.log[0]).expect("a first commit");
+        let (mut replica, _) = game.replica(self.table, &self.log[0]).expect("a first commit");
         for (number, payload) in self.log.iter().enumerate() {
             let envelope: Envelope<G::Event> =
                 Envelope::decode(payload, self.table).expect("a commit");

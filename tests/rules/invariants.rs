@@ -19,25 +19,16 @@ fn players() -> impl Strategy<Value = Players> {
 
 fn survives<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &T) {
     let json = serde_json::to_string(value).expect("encodes to JSON");
-    assert_eq!(
-        &serde_json::from_str::<T>(&json).expect("decodes from JSON"),
-        value
-    );
+    assert_eq!(&serde_json::from_str::<T>(&json).expect("decodes from JSON"), value);
     let bytes = rmp_serde::to_vec_named(value).expect("encodes to MessagePack");
-    assert_eq!(
-        &rmp_serde::from_slice::<T>(&bytes).expect("decodes from MessagePack"),
-        value
-    );
+    assert_eq!(&rmp_serde::from_slice::<T>(&bytes).expect("decodes from MessagePack"), value);
 }
 
 /// Views are only ever written; both codecs must write the same.
 fn reads_alike<T: Serialize>(view: &T) {
     let bytes = rmp_serde::to_vec_named(view).expect("encodes to MessagePack");
     let decoded: serde_json::Value = rmp_serde::from_slice(&bytes).expect("decodes");
-    assert_eq!(
-        decoded,
-        serde_json::to_value(view).expect("encodes to JSON")
-    );
+    assert_eq!(decoded, serde_json::to_value(view).expect("encodes to JSON"));
 }
 
 /// What section 18 says of each event, given the events of the round before it.
@@ -49,33 +40,17 @@ fn check(event: &Event, round: &[Event]) {
             assert_eq!(all, deck());
         }
         Event::RedealExecuted { multiplier, .. } => {
-            let redeals = round
-                .iter()
-                .filter(|e| matches!(e, Event::RedealExecuted { .. }));
+            let redeals = round.iter().filter(|e| matches!(e, Event::RedealExecuted { .. }));
             assert_eq!(usize::try_from(*multiplier), Ok(2 + redeals.count()));
         }
         Event::DeclarationMade { zero_streak, .. } => assert!(*zero_streak <= 2),
-        Event::TurnCompleted {
-            turn,
-            plays,
-            winner,
-            piles_won,
-            piles,
-            ..
-        } => {
+        Event::TurnCompleted { turn, plays, winner, piles_won, piles, .. } => {
             assert!(*turn <= 8);
-            let won = plays
-                .iter()
-                .find(|play| play.seat == *winner)
-                .expect("the winner played");
+            let won = plays.iter().find(|play| play.seat == *winner).expect("the winner played");
             assert_eq!(won.play_type, plays[0].play_type);
             assert_ne!(won.play_type, PlayType::Invalid);
             assert!(plays.iter().all(|play| !play.beats(won)));
-            assert!(
-                plays
-                    .iter()
-                    .all(|play| play.pieces.len() == usize::from(*piles_won))
-            );
+            assert!(plays.iter().all(|play| play.pieces.len() == usize::from(*piles_won)));
             let before = round.iter().rev().find_map(|event| match event {
                 Event::TurnCompleted { piles, .. } => Some(*piles),
                 _ => None,
@@ -85,10 +60,7 @@ fn check(event: &Event, round: &[Event]) {
             assert_eq!(*piles, expected);
         }
         Event::RoundScored(score) => {
-            let turns = round
-                .iter()
-                .filter(|e| matches!(e, Event::TurnCompleted { .. }))
-                .count();
+            let turns = round.iter().filter(|e| matches!(e, Event::TurnCompleted { .. })).count();
             assert!((2..=8).contains(&turns));
             assert_eq!(score.taken.iter().sum::<u8>(), 8);
             assert_ne!(score.declared.iter().sum::<u8>(), 8);
@@ -114,12 +86,7 @@ fn check_state(game: &LiapTui) {
     all.sort_unstable();
     assert_eq!(all, deck(), "hands and pieces played are the deck");
     if public.plays.is_empty() {
-        assert!(
-            public
-                .hand_sizes
-                .iter()
-                .all(|size| *size == public.hand_sizes[0])
-        );
+        assert!(public.hand_sizes.iter().all(|size| *size == public.hand_sizes[0]));
     }
     if public.phase != Phase::Scoring {
         assert!(public.totals.iter().all(|total| *total < public.target));

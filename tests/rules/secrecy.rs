@@ -22,24 +22,13 @@ struct Hidden {
 fn hidden(game: &LiapTui, seat: Seat) -> Vec<Hidden> {
     let view = game.view(Viewer::Seated(seat));
     let faces = view.plays.into_iter().filter_map(|play| play.face);
-    let played = faces
-        .flat_map(|face| face.pieces)
-        .map(|piece| (piece, true));
+    let played = faces.flat_map(|face| face.pieces).map(|piece| (piece, true));
     let held = view.hand.into_iter().flatten().map(|piece| (piece, false));
-    held.chain(played)
-        .map(|(piece, is_played)| Hidden {
-            seat,
-            piece,
-            is_played,
-        })
-        .collect()
+    held.chain(played).map(|(piece, is_played)| Hidden { seat, piece, is_played }).collect()
 }
 
 fn replace(pieces: &mut [Piece], old: Piece, new: Piece) {
-    let place = pieces
-        .iter()
-        .position(|piece| *piece == old)
-        .expect("the piece is there");
+    let place = pieces.iter().position(|piece| *piece == old).expect("the piece is there");
     pieces[place] = new;
 }
 
@@ -57,20 +46,14 @@ fn last_deal(log: &mut [Event]) -> &mut Hands {
 fn with_pieces_swapped(log: &[Event], one: Hidden, other: Hidden) -> Vec<Event> {
     let mut log = log.to_vec();
     for (from, to) in [(one, other), (other, one)] {
-        replace(
-            &mut last_deal(&mut log)[from.seat.index()],
-            from.piece,
-            to.piece,
-        );
+        replace(&mut last_deal(&mut log)[from.seat.index()], from.piece, to.piece);
         if from.is_played {
             let played = log.iter_mut().rev().find_map(|event| match event {
-                Event::PiecesPlayed {
-                    seat,
-                    pieces,
-                    play_type,
-                    strength,
-                    ..
-                } if *seat == from.seat => Some((pieces, play_type, strength)),
+                Event::PiecesPlayed { seat, pieces, play_type, strength, .. }
+                    if *seat == from.seat =>
+                {
+                    Some((pieces, play_type, strength))
+                }
                 _ => None,
             });
             let (pieces, play_type, strength) = played.expect("the play in progress");
@@ -84,10 +67,7 @@ fn with_pieces_swapped(log: &[Event], one: Hidden, other: Hidden) -> Vec<Event> 
 
 /// Another history that nobody but the seats concerned can tell from the real one.
 fn with_another_secret(game: &Match, viewer: Viewer, dice: &mut Dice) -> Option<Vec<Event>> {
-    let others: Vec<_> = SEATS
-        .into_iter()
-        .filter(|seat| viewer != Viewer::Seated(*seat))
-        .collect();
+    let others: Vec<_> = SEATS.into_iter().filter(|seat| viewer != Viewer::Seated(*seat)).collect();
     let redeal = game.game.view(Viewer::Spectator).redeal;
     if redeal.is_some() && dice.random_bool(0.5) {
         let mut log = game.log.clone();
@@ -95,8 +75,7 @@ fn with_another_secret(game: &Match, viewer: Viewer, dice: &mut Dice) -> Option<
             Event::RedealDecisionMade { seat, accepted, .. } => Some((seat, accepted)),
             _ => None,
         });
-        made.filter(|(seat, _)| others.contains(seat))
-            .for_each(|(_, said)| *said = !*said);
+        made.filter(|(seat, _)| others.contains(seat)).for_each(|(_, said)| *said = !*said);
         return Some(log);
     }
     let one = *hidden(&game.game, *others.choose(dice)?).choose(dice)?;
@@ -106,18 +85,12 @@ fn with_another_secret(game: &Match, viewer: Viewer, dice: &mut Dice) -> Option<
         return None;
     }
     let log = with_pieces_swapped(&game.log, one, other);
-    let weak = |log: &[Event]| {
-        last_deal(&mut log.to_vec())
-            .each_ref()
-            .map(|hand| is_weak(hand))
-    };
+    let weak = |log: &[Event]| last_deal(&mut log.to_vec()).each_ref().map(|hand| is_weak(hand));
     (weak(&log) == weak(&game.log)).then_some(log)
 }
 
 fn views(log: &[Event], viewer: Viewer) -> Vec<Option<impl PartialEq + std::fmt::Debug + use<>>> {
-    log.iter()
-        .map(|event| LiapTui::view_event(event, viewer))
-        .collect()
+    log.iter().map(|event| LiapTui::view_event(event, viewer)).collect()
 }
 
 /// Whether there was anything to compare.
@@ -127,11 +100,7 @@ fn check(game: &Match, viewer: Viewer, dice: &mut Dice) -> bool {
     };
     let state = given(without_pauses(), &other);
     assert_eq!(state.view(viewer), game.game.view(viewer), "{viewer:?}");
-    assert_eq!(
-        views(&other, viewer),
-        views(&game.log, viewer),
-        "{viewer:?}"
-    );
+    assert_eq!(views(&other, viewer), views(&game.log, viewer), "{viewer:?}");
     assert_eq!(state.awaiting(), game.game.awaiting());
     assert_eq!(state.deadline(), game.game.deadline());
     state != game.game

@@ -14,17 +14,11 @@ pub(crate) fn cx(seed: u64, now_ms: u64) -> TurnContext {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     bytes[8..16].copy_from_slice(&now_ms.to_le_bytes());
-    TurnContext {
-        now: Timestamp::from_millis(now_ms),
-        seed: bytes,
-    }
+    TurnContext { now: Timestamp::from_millis(now_ms), seed: bytes }
 }
 
 pub(crate) fn without_pauses() -> Setup {
-    Setup {
-        pauses: Pauses::none(),
-        ..Setup::default()
-    }
+    Setup { pauses: Pauses::none(), ..Setup::default() }
 }
 
 pub(crate) fn order_from(first: Seat) -> [Seat; 4] {
@@ -39,56 +33,30 @@ pub(crate) fn given(setup: Setup, facts: &[Event]) -> LiapTui {
 }
 
 pub(crate) fn enter(to: Phase) -> Event {
-    Event::PhaseChanged {
-        from: Phase::Waiting,
-        to,
-        round: 1,
-        turn: 0,
-        until: None,
-    }
+    Event::PhaseChanged { from: Phase::Waiting, to, round: 1, turn: 0, until: None }
 }
 
 pub(crate) fn round_started(round: u32, multiplier: u32) -> Vec<Event> {
-    vec![
-        enter(Phase::Preparation),
-        Event::RoundStarted { round, multiplier },
-    ]
+    vec![enter(Phase::Preparation), Event::RoundStarted { round, multiplier }]
 }
 
 pub(crate) fn starter_chosen(seat: Seat) -> Event {
     let reason = StarterReason::HasGeneralRed;
-    Event::StarterChosen {
-        seat,
-        reason,
-        order: order_from(seat),
-    }
+    Event::StarterChosen { seat, reason, order: order_from(seat) }
 }
 
 pub(crate) fn declared(seat: Seat, value: u8, zero_streak: u8) -> Event {
-    Event::DeclarationMade {
-        seat,
-        value,
-        running_total: 0,
-        zero_streak,
-    }
+    Event::DeclarationMade { seat, value, running_total: 0, zero_streak }
 }
 
 /// The facts that lead to the first play of a turn with these hands.
 pub(crate) fn turn_started(leader: Seat, hands: Hands) -> Vec<Event> {
     let mut facts = round_started(1, 1);
-    facts.push(Event::PiecesDealt {
-        round: 1,
-        deal: 1,
-        hands,
-    });
+    facts.push(Event::PiecesDealt { round: 1, deal: 1, hands });
     facts.push(starter_chosen(leader));
     facts.extend(SEATS.map(|seat| declared(seat, 1, 0)));
     facts.push(enter(Phase::Turn));
-    facts.push(Event::TurnStarted {
-        turn: 1,
-        leader,
-        order: order_from(leader),
-    });
+    facts.push(Event::TurnStarted { turn: 1, leader, order: order_from(leader) });
     facts
 }
 
@@ -113,9 +81,7 @@ pub(crate) fn bot(game: &LiapTui, seat: Seat, dice: &mut Dice) -> Command {
 }
 
 pub(crate) fn play(pieces: &[Piece]) -> Command {
-    Command::Play {
-        pieces: pieces.to_vec(),
-    }
+    Command::Play { pieces: pieces.to_vec() }
 }
 
 /// Who sits in all four seats.
@@ -142,18 +108,8 @@ impl Match {
         let cx = cx(seed, 1);
         let game = LiapTui::new(setup);
         let log = game.start(&cx);
-        let mut started = Self {
-            game,
-            log,
-            commands: vec![],
-            dice: cx.dice(),
-            players,
-            now_ms: 1,
-        };
-        started
-            .log
-            .iter()
-            .for_each(|event| started.game.evolve(event));
+        let mut started = Self { game, log, commands: vec![], dice: cx.dice(), players, now_ms: 1 };
+        started.log.iter().for_each(|event| started.game.evolve(event));
         started
     }
 
@@ -175,9 +131,7 @@ impl Match {
                 };
                 self.commands.push(command.clone());
                 let cx = self.cx();
-                self.game
-                    .decide(seat, command, &cx)
-                    .expect("a legal command")
+                self.game.decide(seat, command, &cx).expect("a legal command")
             }
         };
         events.iter().for_each(|event| self.game.evolve(event));
@@ -202,13 +156,9 @@ fn any_legal(game: &LiapTui, seat: Seat, dice: &mut Dice) -> Command {
         (Phase::Preparation, _) if dice.random_bool(0.5) => Command::RedealAccept {},
         (Phase::Preparation, _) => Command::RedealDecline {},
         (Phase::Declaration, _) => {
-            let value = view
-                .legal_declarations
-                .choose(dice)
-                .expect("seven numbers are always left");
-            Command::Declare {
-                value: i64::from(*value),
-            }
+            let value =
+                view.legal_declarations.choose(dice).expect("seven numbers are always left");
+            Command::Declare { value: i64::from(*value) }
         }
         (_, None) => {
             let sets: Vec<_> = valid_plays(&hand).collect();

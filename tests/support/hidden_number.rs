@@ -76,17 +76,12 @@ impl Game for HiddenNumber {
     }
 
     fn new(setup: Setup) -> Self {
-        Self {
-            seats: setup.seats,
-            ..Self::default()
-        }
+        Self { seats: setup.seats, ..Self::default() }
     }
 
     fn start(&self, cx: &TurnContext) -> Vec<Event> {
         let secret = u32::from(cx.seed[0]) + 1000;
-        let numbers = (0..u32::from(self.seats))
-            .map(|seat| secret + seat)
-            .collect();
+        let numbers = (0..u32::from(self.seats)).map(|seat| secret + seat).collect();
         vec![Event::Dealt { numbers }]
     }
 
@@ -110,13 +105,8 @@ impl Game for HiddenNumber {
     }
 
     fn view(&self, viewer: Viewer) -> View {
-        let yours = viewer
-            .seat()
-            .and_then(|seat| self.numbers.get(seat.index()));
-        View {
-            yours: yours.copied(),
-            said: self.said.clone(),
-        }
+        let yours = viewer.seat().and_then(|seat| self.numbers.get(seat.index()));
+        View { yours: yours.copied(), said: self.said.clone() }
     }
 
     fn view_event(event: &Event, viewer: Viewer) -> Option<EventView> {
@@ -125,10 +115,7 @@ impl Game for HiddenNumber {
                 let yours = *numbers.get(viewer.seat()?.index())?;
                 Some(EventView::Dealt { yours })
             }
-            Event::Said { seat, number } => Some(EventView::Said {
-                seat: *seat,
-                number: *number,
-            }),
+            Event::Said { seat, number } => Some(EventView::Said { seat: *seat, number: *number }),
         }
     }
 

@@ -38,9 +38,7 @@ impl Rejection for LeakyRefusal {
 }
 
 fn hand(game: &LiapTui, seat: u8) -> Vec<Piece> {
-    game.view(Viewer::Seated(Seat(seat)))
-        .hand
-        .unwrap_or_default()
+    game.view(Viewer::Seated(Seat(seat))).hand.unwrap_or_default()
 }
 
 impl<const WHERE: u8> Game for Leaky<WHERE> {
@@ -85,15 +83,8 @@ impl<const WHERE: u8> Game for Leaky<WHERE> {
     }
 
     fn view(&self, viewer: Viewer) -> LeakyView {
-        let hint = if WHERE == IN_VIEWS {
-            points(&hand(&self.0, 2))
-        } else {
-            0
-        };
-        LeakyView {
-            view: self.0.view(viewer),
-            hint,
-        }
+        let hint = if WHERE == IN_VIEWS { points(&hand(&self.0, 2)) } else { 0 };
+        LeakyView { view: self.0.view(viewer), hint }
     }
 
     fn view_event(event: &Event, viewer: Viewer) -> Option<EventView> {

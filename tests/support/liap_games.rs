@@ -39,12 +39,7 @@ pub(crate) fn player(seat: Seat) -> Identity {
 }
 
 pub(crate) fn encode(table: TableId, commit: &LiapCommit) -> Bytes {
-    let envelope = Envelope {
-        v: VERSION,
-        table,
-        kind: kind(),
-        commit: commit.clone(),
-    };
+    let envelope = Envelope { v: VERSION, table, kind: kind(), commit: commit.clone() };
     envelope.encode()
 }
 
@@ -59,9 +54,7 @@ pub(crate) fn games_with_weak_hands(target: i64) -> impl Iterator<Item = Vec<Lia
         let mut events = game.iter().flat_map(|commit| &commit.events);
         events.any(|event| matches!(event, TableEvent::Game(Event::WeakHandsFound { .. })))
     };
-    (0..)
-        .map(move |seed| play(seed, target))
-        .filter(has_weak_hands)
+    (0..).map(move |seed| play(seed, target)).filter(has_weak_hands)
 }
 
 struct Play4 {
@@ -77,31 +70,19 @@ impl Play4 {
     fn new(seed: u64, target: i64) -> Self {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let first = TurnContext {
-            now: EPOCH,
-            seed: bytes,
-        };
-        let setup = Setup {
-            target,
-            pauses: Pauses::default().scaled(0.01),
-            ..Setup::default()
-        };
+        let first = TurnContext { now: EPOCH, seed: bytes };
+        let setup = Setup { target, pauses: Pauses::default().scaled(0.01), ..Setup::default() };
         let opening = Opening {
             kind: kind(),
             rules: LiapTui::RULES_VERSION,
             setup: serde_json::to_value(&setup).expect("plain data"),
-            options: TableOptions {
-                start: StartRule::WhenFull,
-                ..TableOptions::default()
-            },
+            options: TableOptions { start: StartRule::WhenFull, ..TableOptions::default() },
             seats: SEATS.map(seating).to_vec(),
             host: Some(Seat(0)),
         };
         let table = TableId::new(EPOCH, [7; 10]);
-        let cause = Cause::Command {
-            player: player(Seat(0)).player,
-            id: "open".parse().expect("an id"),
-        };
+        let cause =
+            Cause::Command { player: player(Seat(0)).player, id: "open".parse().expect("an id") };
         let catalog = Catalog::new().with::<LiapTui>();
         let rules = catalog.get(&kind()).expect("a game");
         let opened = rules.open(table, opening, cause, &first);
@@ -167,10 +148,7 @@ impl Play4 {
 
     fn cx(&mut self) -> TurnContext {
         self.now_ms += 1;
-        TurnContext {
-            now: Timestamp::from_millis(self.now_ms),
-            seed: self.dice.random(),
-        }
+        TurnContext { now: Timestamp::from_millis(self.now_ms), seed: self.dice.random() }
     }
 }
 
@@ -234,11 +212,7 @@ fn exchange_redealt_hands(events: &mut [&mut Event], others: &[Seat], dice: &mut
             let hands = last_deal.take().expect("a deal before it is taken back");
             let slots = others.iter().flat_map(|seat| {
                 let held = hands[seat.index()].clone().into_iter();
-                held.map(|piece| Hidden {
-                    seat: *seat,
-                    piece,
-                    is_played: false,
-                })
+                held.map(|piece| Hidden { seat: *seat, piece, is_played: false })
             });
             let slots: Vec<Hidden> = slots.collect();
             if let Some(pieces) = exchanged(&slots, hands, dice) {
@@ -260,17 +234,9 @@ struct Hidden {
 fn hidden(game: &LiapTui, seat: Seat) -> Vec<Hidden> {
     let view = game.view(Viewer::Seated(seat));
     let faces = view.plays.into_iter().filter_map(|play| play.face);
-    let played = faces
-        .flat_map(|face| face.pieces)
-        .map(|piece| (piece, true));
+    let played = faces.flat_map(|face| face.pieces).map(|piece| (piece, true));
     let held = view.hand.into_iter().flatten().map(|piece| (piece, false));
-    held.chain(played)
-        .map(|(piece, is_played)| Hidden {
-            seat,
-            piece,
-            is_played,
-        })
-        .collect()
+    held.chain(played).map(|(piece, is_played)| Hidden { seat, piece, is_played }).collect()
 }
 
 /// Other pieces for these places, so that the same seats are weak and hold `GENERAL_RED`, which may have
@@ -281,11 +247,8 @@ fn exchanged(slots: &[Hidden], dealt: &Hands, dice: &mut Dice) -> Option<Vec<Pie
         pieces.shuffle(dice);
         let mut hands = dealt.clone();
         deal_instead(&mut hands, slots, &pieces);
-        let holder = |hands: &Hands| {
-            hands
-                .iter()
-                .position(|hand| hand.contains(&Piece::GeneralRed))
-        };
+        let holder =
+            |hands: &Hands| hands.iter().position(|hand| hand.contains(&Piece::GeneralRed));
         if weak(&hands) == weak(dealt) && holder(&hands) == holder(dealt) {
             return Some(pieces);
         }
@@ -312,11 +275,7 @@ fn exchange_hidden_pieces(
 ) {
     let slots: Vec<Hidden> = others.iter().flat_map(|seat| hidden(game, *seat)).collect();
     let deal = events.iter_mut().rev().find_map(|event| {
-        if let Event::PiecesDealt { hands, .. } = &mut **event {
-            Some(hands)
-        } else {
-            None
-        }
+        if let Event::PiecesDealt { hands, .. } = &mut **event { Some(hands) } else { None }
     });
     let Some(hands) = deal.filter(|_| !slots.is_empty()) else {
         return;
@@ -327,12 +286,8 @@ fn exchange_hidden_pieces(
     deal_instead(hands, &slots, &pieces);
     for seat in others {
         let of_play = |(slot, _): &(&Hidden, &Piece)| slot.seat == *seat && slot.is_played;
-        let played: Vec<Piece> = slots
-            .iter()
-            .zip(&pieces)
-            .filter(of_play)
-            .map(|(_, piece)| *piece)
-            .collect();
+        let played: Vec<Piece> =
+            slots.iter().zip(&pieces).filter(of_play).map(|(_, piece)| *piece).collect();
         if !played.is_empty() {
             play_instead(events, Play::new(*seat, played));
         }
@@ -341,13 +296,7 @@ fn exchange_hidden_pieces(
 
 fn play_instead(events: &mut [&mut Event], play: Play) {
     for event in events.iter_mut().rev() {
-        if let Event::PiecesPlayed {
-            seat,
-            pieces,
-            play_type,
-            strength,
-            ..
-        } = &mut **event
+        if let Event::PiecesPlayed { seat, pieces, play_type, strength, .. } = &mut **event
             && *seat == play.seat
         {
             assert_eq!(pieces.len(), play.pieces.len());
@@ -361,12 +310,7 @@ fn play_instead(events: &mut [&mut Event], play: Play) {
 /// What others have said to a redeal that is not decided.
 fn change_secret_decisions(events: &mut [&mut Event], others: &[Seat], dice: &mut Dice) {
     for event in events.iter_mut().rev() {
-        let Event::RedealDecisionMade {
-            seat,
-            accepted,
-            by_timeout,
-        } = &mut **event
-        else {
+        let Event::RedealDecisionMade { seat, accepted, by_timeout } = &mut **event else {
             return;
         };
         if others.contains(seat) {

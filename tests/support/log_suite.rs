@@ -83,9 +83,7 @@ async fn eventually<F: Future<Output = bool>>(mut holds: impl FnMut() -> F) {
 }
 
 fn payloads(entries: &[Entry]) -> Vec<&str> {
-    let texts = entries
-        .iter()
-        .map(|entry| std::str::from_utf8(&entry.payload));
+    let texts = entries.iter().map(|entry| std::str::from_utf8(&entry.payload));
     texts.collect::<Result<_, _>>().expect("texts")
 }
 
@@ -95,15 +93,8 @@ fn is_fenced<T>(result: &Result<T, AppendError>) -> bool {
 
 pub(crate) async fn an_append_is_read_as_it_was_written(bus: &Bus, other: &Bus) {
     let address = address(bus, new_table());
-    let seq = bus
-        .log
-        .append(append(&address, StreamSeq::ZERO, "open"))
-        .await;
-    let entries = other
-        .log
-        .read(address.table, StreamSeq::ZERO)
-        .await
-        .expect("read");
+    let seq = bus.log.append(append(&address, StreamSeq::ZERO, "open")).await;
+    let entries = other.log.read(address.table, StreamSeq::ZERO).await.expect("read");
     let [entry] = &entries[..] else {
         panic!("one entry, not {entries:?}");
     };
@@ -117,37 +108,18 @@ pub(crate) async fn an_append_is_read_as_it_was_written(bus: &Bus, other: &Bus) 
 }
 
 pub(crate) async fn an_unknown_table_has_no_entries(bus: &Bus, _: &Bus) {
-    assert_eq!(
-        bus.log
-            .read(new_table(), StreamSeq::ZERO)
-            .await
-            .expect("read"),
-        vec![]
-    );
+    assert_eq!(bus.log.read(new_table(), StreamSeq::ZERO).await.expect("read"), vec![]);
 }
 
 pub(crate) async fn an_append_after_another_position_is_fenced(bus: &Bus, other: &Bus) {
     let (address, positions) = table_of(bus, 2).await;
-    let too_late = other
-        .log
-        .append(append(&address, positions[0], "late"))
-        .await;
+    let too_late = other.log.append(append(&address, positions[0], "late")).await;
     assert!(is_fenced(&too_late), "{too_late:?}");
-    let too_early = other
-        .log
-        .append(append(&address, positions[1].next(), "early"))
-        .await;
+    let too_early = other.log.append(append(&address, positions[1].next(), "early")).await;
     assert!(is_fenced(&too_early), "{too_early:?}");
-    let anew = other
-        .log
-        .append(append(&address, StreamSeq::ZERO, "anew"))
-        .await;
+    let anew = other.log.append(append(&address, StreamSeq::ZERO, "anew")).await;
     assert!(is_fenced(&anew), "{anew:?}");
-    let entries = bus
-        .log
-        .read(address.table, StreamSeq::ZERO)
-        .await
-        .expect("read");
+    let entries = bus.log.read(address.table, StreamSeq::ZERO).await.expect("read");
     assert_eq!(payloads(&entries), ["0", "1"]);
 }
 
@@ -161,11 +133,7 @@ pub(crate) async fn of_two_racing_owners_one_wins(bus: &Bus, other: &Bus) {
         .await;
         assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
         assert!(is_fenced(&one) || is_fenced(&two), "{one:?} {two:?}");
-        let entries = bus
-            .log
-            .read(address.table, StreamSeq::ZERO)
-            .await
-            .expect("read");
+        let entries = bus.log.read(address.table, StreamSeq::ZERO).await.expect("read");
         let winner = if one.is_ok() { "one" } else { "two" };
         assert_eq!(payloads(&entries), ["0", winner]);
     }
@@ -174,16 +142,9 @@ pub(crate) async fn of_two_racing_owners_one_wins(bus: &Bus, other: &Bus) {
 pub(crate) async fn an_append_made_twice_is_stored_once(bus: &Bus, other: &Bus) {
     let (address, positions) = table_of(bus, 1).await;
     let first = bus.log.append(append(&address, positions[0], "move")).await;
-    let again = other
-        .log
-        .append(append(&address, positions[0], "move"))
-        .await;
+    let again = other.log.append(append(&address, positions[0], "move")).await;
     assert_eq!(first.expect("stored"), again.expect("known"));
-    let entries = bus
-        .log
-        .read(address.table, StreamSeq::ZERO)
-        .await
-        .expect("read");
+    let entries = bus.log.read(address.table, StreamSeq::ZERO).await.expect("read");
     assert_eq!(payloads(&entries), ["0", "move"]);
 }
 
@@ -200,10 +161,7 @@ pub(crate) async fn a_too_large_append_is_refused(bus: &Bus, _: &Bus) {
         let mut large = append(&address, StreamSeq::ZERO, "large");
         large.payload = vec![b'x'; bytes].into();
         let refused = bus.log.append(large).await;
-        assert!(
-            matches!(refused, Err(AppendError::Refused { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(AppendError::Refused { .. })), "{refused:?}");
     }
 }
 
@@ -213,23 +171,11 @@ pub(crate) async fn tables_do_not_mix(bus: &Bus, _: &Bus) {
     let mut last = (StreamSeq::ZERO, StreamSeq::ZERO);
     for number in 0..3 {
         let id = format!("white {number}");
-        last.0 = bus
-            .log
-            .append(append(&white, last.0, &id))
-            .await
-            .expect("stored");
+        last.0 = bus.log.append(append(&white, last.0, &id)).await.expect("stored");
         let id = format!("black {number}");
-        last.1 = bus
-            .log
-            .append(append(&black, last.1, &id))
-            .await
-            .expect("stored");
+        last.1 = bus.log.append(append(&black, last.1, &id)).await.expect("stored");
     }
-    let entries = bus
-        .log
-        .read(white.table, StreamSeq::ZERO)
-        .await
-        .expect("read");
+    let entries = bus.log.read(white.table, StreamSeq::ZERO).await.expect("read");
     assert_eq!(payloads(&entries), ["white 0", "white 1", "white 2"]);
     for number in 0..3 {
         let entry = next(&mut followed).await;
@@ -239,11 +185,7 @@ pub(crate) async fn tables_do_not_mix(bus: &Bus, _: &Bus) {
 
 pub(crate) async fn a_long_table_is_read_whole_and_from_anywhere(bus: &Bus, other: &Bus) {
     let (address, positions) = table_of(bus, 2300).await;
-    let entries = other
-        .log
-        .read(address.table, StreamSeq::ZERO)
-        .await
-        .expect("read");
+    let entries = other.log.read(address.table, StreamSeq::ZERO).await.expect("read");
     let read: Vec<StreamSeq> = entries.iter().map(|entry| entry.seq).collect();
     assert_eq!(read, positions);
     let mut previous = StreamSeq::ZERO;
@@ -251,18 +193,11 @@ pub(crate) async fn a_long_table_is_read_whole_and_from_anywhere(bus: &Bus, othe
         assert_eq!(entry.previous, previous);
         previous = entry.seq;
     }
-    let rest = other
-        .log
-        .read(address.table, positions[1500])
-        .await
-        .expect("read");
+    let rest = other.log.read(address.table, positions[1500]).await.expect("read");
     assert_eq!(rest.len(), 800);
     assert_eq!(rest[0].seq, positions[1500]);
     let beyond = positions[2299].next();
-    assert_eq!(
-        other.log.read(address.table, beyond).await.expect("read"),
-        vec![]
-    );
+    assert_eq!(other.log.read(address.table, beyond).await.expect("read"), vec![]);
 }
 
 pub(crate) async fn followed_entries_come_in_order_and_chain(bus: &Bus, other: &Bus) {
@@ -277,18 +212,10 @@ pub(crate) async fn followed_entries_come_in_order_and_chain(bus: &Bus, other: &
         last = seq;
     }
     let mut followed = other.log.follow(address.table).await.expect("followed");
-    let seq = bus
-        .log
-        .append(append(&address, last, "last"))
-        .await
-        .expect("stored");
+    let seq = bus.log.append(append(&address, last, "last")).await.expect("stored");
     let live = next(&mut followed).await;
     let read = bus.log.read(address.table, last).await.expect("read");
-    assert_eq!(
-        read.last(),
-        Some(&live),
-        "read and followed entries are alike"
-    );
+    assert_eq!(read.last(), Some(&live), "read and followed entries are alike");
     assert_eq!(live.seq, seq);
 }
 
@@ -296,10 +223,7 @@ pub(crate) async fn an_entry_after_following_is_never_missed(bus: &Bus, other: &
     for _ in 0..50 {
         let address = address(bus, new_table());
         let mut followed = bus.log.follow(address.table).await.expect("followed");
-        let seq = other
-            .log
-            .append(append(&address, StreamSeq::ZERO, "first"))
-            .await;
+        let seq = other.log.append(append(&address, StreamSeq::ZERO, "first")).await;
         assert_eq!(next(&mut followed).await.seq, seq.expect("stored"));
     }
 }
@@ -307,45 +231,24 @@ pub(crate) async fn an_entry_after_following_is_never_missed(bus: &Bus, other: &
 pub(crate) async fn what_is_refused_is_not_followed(bus: &Bus, other: &Bus) {
     let (address, positions) = table_of(bus, 1).await;
     let mut followed = bus.log.follow(address.table).await.expect("followed");
-    let fenced = other
-        .log
-        .append(append(&address, StreamSeq::ZERO, "late"))
-        .await;
+    let fenced = other.log.append(append(&address, StreamSeq::ZERO, "late")).await;
     assert!(is_fenced(&fenced), "{fenced:?}");
     let twice = append(&address, positions[0], "twice");
     other.log.append(twice.clone()).await.expect("stored");
     other.log.append(twice).await.expect("known");
     let second = next(&mut followed).await;
-    other
-        .log
-        .append(append(&address, second.seq, "third"))
-        .await
-        .expect("stored");
+    other.log.append(append(&address, second.seq, "third")).await.expect("stored");
     let third = next(&mut followed).await;
     assert_eq!(payloads(&[second, third]), ["twice", "third"]);
 }
 
 pub(crate) async fn a_table_is_completed_once(bus: &Bus, other: &Bus) {
     let (address, _) = table_of(bus, 1).await;
-    bus.log
-        .complete(&address, "first".into())
-        .await
-        .expect("stored");
-    other
-        .log
-        .complete(&address, "second".into())
-        .await
-        .expect("known");
+    bus.log.complete(&address, "first".into()).await.expect("stored");
+    other.log.complete(&address, "second".into()).await.expect("known");
     let (next_table, _) = table_of(bus, 1).await;
-    bus.log
-        .complete(&next_table, "next".into())
-        .await
-        .expect("stored");
-    let mut markers = bus
-        .log
-        .markers(address.shard, StreamSeq::ZERO)
-        .await
-        .expect("read");
+    bus.log.complete(&next_table, "next".into()).await.expect("stored");
+    let mut markers = bus.log.markers(address.shard, StreamSeq::ZERO).await.expect("read");
     let first = next(&mut markers).await.expect("a marker");
     assert_eq!(first.what, Stored::Marker);
     assert_eq!(first.address, address);
@@ -359,16 +262,9 @@ pub(crate) async fn markers_come_in_order_from_a_position_and_as_they_are_writte
 ) {
     let addresses: Vec<Address> = (0..6).map(|_| address(bus, new_table())).collect();
     for address in &addresses[..4] {
-        bus.log
-            .complete(address, address.table.to_string().into())
-            .await
-            .expect("stored");
+        bus.log.complete(address, address.table.to_string().into()).await.expect("stored");
     }
-    let mut all = other
-        .log
-        .markers(addresses[0].shard, StreamSeq::ZERO)
-        .await
-        .expect("read");
+    let mut all = other.log.markers(addresses[0].shard, StreamSeq::ZERO).await.expect("read");
     let mut positions = Vec::new();
     for address in &addresses[..4] {
         let marker = next(&mut all).await.expect("a marker");
@@ -376,19 +272,12 @@ pub(crate) async fn markers_come_in_order_from_a_position_and_as_they_are_writte
         positions.push(marker.seq);
     }
     let from = positions[1].next();
-    let mut rest = other
-        .log
-        .markers(addresses[0].shard, from)
-        .await
-        .expect("read");
+    let mut rest = other.log.markers(addresses[0].shard, from).await.expect("read");
     for address in &addresses[2..4] {
         assert_eq!(next(&mut rest).await.expect("a marker").address, *address);
     }
     for address in &addresses[4..] {
-        bus.log
-            .complete(address, Bytes::new())
-            .await
-            .expect("stored");
+        bus.log.complete(address, Bytes::new()).await.expect("stored");
         assert_eq!(next(&mut all).await.expect("a marker").address, *address);
         assert_eq!(next(&mut rest).await.expect("a marker").address, *address);
     }
@@ -399,64 +288,29 @@ const KEPT: Duration = Duration::from_secs(600);
 
 pub(crate) async fn a_buried_table_is_a_tombstone(bus: &Bus, other: &Bus) {
     let (address, positions) = table_of(bus, 5).await;
-    bus.log
-        .complete(&address, "done".into())
-        .await
-        .expect("stored");
-    let seq = bus
-        .log
-        .bury(&address, positions[4], "at rest".into(), KEPT)
-        .await
-        .expect("buried");
-    let again = other
-        .log
-        .bury(&address, positions[4], "at rest".into(), KEPT)
-        .await;
+    bus.log.complete(&address, "done".into()).await.expect("stored");
+    let seq = bus.log.bury(&address, positions[4], "at rest".into(), KEPT).await.expect("buried");
+    let again = other.log.bury(&address, positions[4], "at rest".into(), KEPT).await;
     assert_eq!(again.expect("known"), seq);
-    let entries = other
-        .log
-        .read(address.table, StreamSeq::ZERO)
-        .await
-        .expect("read");
+    let entries = other.log.read(address.table, StreamSeq::ZERO).await.expect("read");
     let [tombstone] = &entries[..] else {
         panic!("one tombstone, not {entries:?}");
     };
     assert_eq!(tombstone.what, Stored::Tombstone);
-    assert_eq!(
-        (tombstone.seq, &tombstone.payload[..]),
-        (seq, &b"at rest"[..])
-    );
+    assert_eq!((tombstone.seq, &tombstone.payload[..]), (seq, &b"at rest"[..]));
 
     // Its marker has gone with it, and does not come back.
-    other
-        .log
-        .complete(&address, "late".into())
-        .await
-        .expect("nothing to do");
+    other.log.complete(&address, "late".into()).await.expect("nothing to do");
     let (next_table, _) = table_of(bus, 1).await;
-    bus.log
-        .complete(&next_table, "next".into())
-        .await
-        .expect("stored");
-    let mut markers = bus
-        .log
-        .markers(address.shard, StreamSeq::ZERO)
-        .await
-        .expect("read");
-    assert_eq!(
-        next(&mut markers).await.expect("a marker").address,
-        next_table
-    );
+    bus.log.complete(&next_table, "next".into()).await.expect("stored");
+    let mut markers = bus.log.markers(address.shard, StreamSeq::ZERO).await.expect("read");
+    assert_eq!(next(&mut markers).await.expect("a marker").address, next_table);
 }
 
 pub(crate) async fn a_tombstone_is_followed(bus: &Bus, other: &Bus) {
     let (address, positions) = table_of(bus, 2).await;
     let mut followed = other.log.follow(address.table).await.expect("followed");
-    let seq = bus
-        .log
-        .bury(&address, positions[1], "at rest".into(), KEPT)
-        .await
-        .expect("buried");
+    let seq = bus.log.bury(&address, positions[1], "at rest".into(), KEPT).await.expect("buried");
     let tombstone = next(&mut followed).await;
     assert_eq!(tombstone.what, Stored::Tombstone);
     assert_eq!((tombstone.previous, tombstone.seq), (positions[1], seq));
@@ -464,54 +318,29 @@ pub(crate) async fn a_tombstone_is_followed(bus: &Bus, other: &Bus) {
 
 pub(crate) async fn a_table_that_moved_on_is_not_buried(bus: &Bus, other: &Bus) {
     let (address, positions) = table_of(bus, 2).await;
-    let fenced = other
-        .log
-        .bury(&address, positions[0], "at rest".into(), KEPT)
-        .await;
+    let fenced = other.log.bury(&address, positions[0], "at rest".into(), KEPT).await;
     assert!(is_fenced(&fenced), "{fenced:?}");
-    let entries = bus
-        .log
-        .read(address.table, StreamSeq::ZERO)
-        .await
-        .expect("read");
+    let entries = bus.log.read(address.table, StreamSeq::ZERO).await.expect("read");
     assert_eq!(payloads(&entries), ["0", "1"]);
 }
 
 pub(crate) async fn a_buried_table_cannot_begin_anew(bus: &Bus, other: &Bus) {
     let (address, positions) = table_of(bus, 2).await;
-    let seq = bus
-        .log
-        .bury(&address, positions[1], "at rest".into(), KEPT)
-        .await
-        .expect("buried");
+    let seq = bus.log.bury(&address, positions[1], "at rest".into(), KEPT).await.expect("buried");
     for after in [StreamSeq::ZERO, positions[0], positions[1]] {
         let late = other.log.append(append(&address, after, "late")).await;
         assert!(is_fenced(&late), "{late:?}");
     }
-    let entries = bus
-        .log
-        .read(address.table, StreamSeq::ZERO)
-        .await
-        .expect("read");
-    assert_eq!(
-        entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(),
-        [seq]
-    );
+    let entries = bus.log.read(address.table, StreamSeq::ZERO).await.expect("read");
+    assert_eq!(entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [seq]);
 }
 
 pub(crate) async fn a_tombstone_expires(bus: &Bus, other: &Bus) {
     let (address, positions) = table_of(bus, 2).await;
     let ttl = Duration::from_secs(1);
-    bus.log
-        .bury(&address, positions[1], "at rest".into(), ttl)
-        .await
-        .expect("buried");
+    bus.log.bury(&address, positions[1], "at rest".into(), ttl).await.expect("buried");
     eventually(async || {
-        let entries = other
-            .log
-            .read(address.table, StreamSeq::ZERO)
-            .await
-            .expect("read");
+        let entries = other.log.read(address.table, StreamSeq::ZERO).await.expect("read");
         entries.is_empty()
     })
     .await;
@@ -536,9 +365,7 @@ pub(crate) async fn a_shard_knows_its_age(bus: &Bus, other: &Bus) {
 }
 
 async fn ask(bus: &Bus, subject: &str, timeout: Duration) -> Result<Bytes, RequestError> {
-    bus.mail
-        .request(subject.to_owned(), "ping".into(), timeout)
-        .await
+    bus.mail.request(subject.to_owned(), "ping".into(), timeout).await
 }
 
 async fn serve(bus: &Bus, subject: &str) -> BoxStream<'static, Request> {
@@ -548,10 +375,7 @@ async fn serve(bus: &Bus, subject: &str) -> BoxStream<'static, Request> {
 
 pub(crate) async fn a_request_without_a_server_says_so(bus: &Bus, other: &Bus) {
     let subject = subject::cmd(new_table());
-    assert_eq!(
-        ask(bus, &subject, SOON).await,
-        Err(RequestError::NoResponders)
-    );
+    assert_eq!(ask(bus, &subject, SOON).await, Err(RequestError::NoResponders));
     drop(serve(other, &subject).await);
     // One that is asked while it goes away may take the request with it.
     let briefly = Duration::from_millis(50);
@@ -605,9 +429,7 @@ pub(crate) async fn a_group_shares_its_requests(bus: &Bus, other: &Bus) {
     }
     assert!(answered.iter().all(|count| *count > 10), "{answered:?}");
     assert!(
-        timeout(Duration::from_millis(50), served.next())
-            .await
-            .is_err(),
+        timeout(Duration::from_millis(50), served.next()).await.is_err(),
         "each request went to one member only"
     );
 }
@@ -617,17 +439,11 @@ pub(crate) async fn a_notice_reaches_everyone_who_listens(bus: &Bus, other: &Bus
     let mut here = bus.mail.listen(beats.clone()).await.expect("heard");
     let mut there = other.mail.listen(beats).await.expect("heard");
     let worker = "w1".parse().expect("a worker");
-    bus.mail
-        .notify(subject::beat(&worker), "alive".into())
-        .await
-        .expect("sent");
+    bus.mail.notify(subject::beat(&worker), "alive".into()).await.expect("sent");
     for listener in [&mut here, &mut there] {
         assert_eq!(next(listener).await, Bytes::from("alive"));
     }
-    let nobody = bus
-        .mail
-        .notify(subject::seat(new_table()), "gone".into())
-        .await;
+    let nobody = bus.mail.notify(subject::seat(new_table()), "gone".into()).await;
     nobody.expect("nobody has to listen");
 }
 
@@ -636,34 +452,19 @@ fn line(table: TableId, status: LobbyStatus) -> LobbyEntry {
         table,
         kind: "chess".parse().expect("a kind"),
         status,
-        seats: vec![LobbySeat {
-            name: "Ada".to_owned(),
-            bot: false,
-        }],
+        seats: vec![LobbySeat { name: "Ada".to_owned(), bot: false }],
     }
 }
 
 pub(crate) async fn the_lobby_lists_what_was_put_and_not_removed(bus: &Bus, other: &Bus) {
     assert_eq!(other.lobby.list().await.expect("listed"), vec![]);
     let [waiting, running] = [new_table(), new_table()];
-    bus.lobby
-        .put(&line(waiting, LobbyStatus::Waiting))
-        .await
-        .expect("put");
-    bus.lobby
-        .put(&line(running, LobbyStatus::Waiting))
-        .await
-        .expect("put");
-    bus.lobby
-        .put(&line(running, LobbyStatus::Running))
-        .await
-        .expect("put");
+    bus.lobby.put(&line(waiting, LobbyStatus::Waiting)).await.expect("put");
+    bus.lobby.put(&line(running, LobbyStatus::Waiting)).await.expect("put");
+    bus.lobby.put(&line(running, LobbyStatus::Running)).await.expect("put");
     let mut listed = other.lobby.list().await.expect("listed");
     listed.sort_by_key(|entry| entry.table != waiting);
-    let both = [
-        line(waiting, LobbyStatus::Waiting),
-        line(running, LobbyStatus::Running),
-    ];
+    let both = [line(waiting, LobbyStatus::Waiting), line(running, LobbyStatus::Running)];
     assert_eq!(listed, both);
     bus.lobby.remove(waiting).await.expect("removed");
     bus.lobby.remove(waiting).await.expect("nothing to remove");
@@ -672,17 +473,11 @@ pub(crate) async fn the_lobby_lists_what_was_put_and_not_removed(bus: &Bus, othe
 
 pub(crate) async fn a_lobby_watcher_sees_the_list_then_changes(bus: &Bus, other: &Bus) {
     let [first, second] = [new_table(), new_table()];
-    bus.lobby
-        .put(&line(first, LobbyStatus::Waiting))
-        .await
-        .expect("put");
+    bus.lobby.put(&line(first, LobbyStatus::Waiting)).await.expect("put");
     let mut changes = other.lobby.watch().await.expect("watched");
     let put = |table| LobbyChange::Put(line(table, LobbyStatus::Waiting));
     assert_eq!(next(&mut changes).await, put(first));
-    bus.lobby
-        .put(&line(second, LobbyStatus::Waiting))
-        .await
-        .expect("put");
+    bus.lobby.put(&line(second, LobbyStatus::Waiting)).await.expect("put");
     assert_eq!(next(&mut changes).await, put(second));
     bus.lobby.remove(first).await.expect("removed");
     assert_eq!(next(&mut changes).await, LobbyChange::Removed(first));

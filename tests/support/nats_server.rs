@@ -83,10 +83,7 @@ impl NatsServer {
         if let Some(mut child) = self.child.take() {
             let pid = child.id().to_string();
             let sent = Command::new("kill").args(["-TERM", &pid]).status();
-            assert!(
-                sent.expect("`kill` runs").success(),
-                "the server is gone already"
-            );
+            assert!(sent.expect("`kill` runs").success(), "the server is gone already");
             child.wait().expect("our own child can be waited for");
         }
     }
@@ -115,10 +112,7 @@ impl NatsServer {
             .stdout(Stdio::null())
             .stderr(Stdio::null());
         if self.jetstream == JetStream::On {
-            command
-                .arg("--jetstream")
-                .arg("--store_dir")
-                .arg(self.store.path().join("jetstream"));
+            command.arg("--jetstream").arg("--store_dir").arg(self.store.path().join("jetstream"));
         }
         self.child = Some(command.spawn().expect("the server starts"));
         self.url = self.listening(&ports).await;

@@ -28,11 +28,7 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self {
-            pebbles: 10,
-            limit_ms: None,
-            limit_is_barren: false,
-        }
+        Self { pebbles: 10, limit_ms: None, limit_is_barren: false }
     }
 }
 
@@ -49,15 +45,8 @@ pub(crate) enum Command {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Event {
-    Poured {
-        pebbles: u32,
-        take_by: Option<Timestamp>,
-    },
-    Taken {
-        seat: Seat,
-        count: u32,
-        take_by: Option<Timestamp>,
-    },
+    Poured { pebbles: u32, take_by: Option<Timestamp> },
+    Taken { seat: Seat, count: u32, take_by: Option<Timestamp> },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -89,11 +78,7 @@ impl Pebbles {
     }
 
     fn taken(&self, count: u32, cx: &TurnContext) -> Event {
-        Event::Taken {
-            seat: self.turn,
-            count,
-            take_by: self.take_by(cx),
-        }
+        Event::Taken { seat: self.turn, count, take_by: self.take_by(cx) }
     }
 }
 
@@ -117,19 +102,11 @@ impl Game for Pebbles {
     }
 
     fn new(setup: Setup) -> Self {
-        Self {
-            left: setup.pebbles,
-            setup,
-            turn: Seat(0),
-            take_by: None,
-        }
+        Self { left: setup.pebbles, setup, turn: Seat(0), take_by: None }
     }
 
     fn start(&self, cx: &TurnContext) -> Vec<Event> {
-        vec![Event::Poured {
-            pebbles: self.left,
-            take_by: self.take_by(cx),
-        }]
+        vec![Event::Poured { pebbles: self.left, take_by: self.take_by(cx) }]
     }
 
     fn decide(&self, by: Seat, command: Command, cx: &TurnContext) -> Decision<Self> {
@@ -151,11 +128,7 @@ impl Game for Pebbles {
                 self.left = pebbles;
                 self.take_by = take_by;
             }
-            Event::Taken {
-                seat,
-                count,
-                take_by,
-            } => {
+            Event::Taken { seat, count, take_by } => {
                 // Whatever the log says has happened, but this cannot have.
                 assert!(count <= self.left, "more pebbles taken than there were");
                 self.left -= count;
@@ -166,10 +139,7 @@ impl Game for Pebbles {
     }
 
     fn view(&self, _viewer: Viewer) -> View {
-        View {
-            left: self.left,
-            turn: self.turn,
-        }
+        View { left: self.left, turn: self.turn }
     }
 
     fn view_event(event: &Event, _viewer: Viewer) -> Option<Event> {

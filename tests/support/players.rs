@@ -46,11 +46,7 @@ impl Worker {
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
         task.spawn(run(bus, clock, options(id, more), stop.clone()));
-        Self {
-            id: id.to_owned(),
-            stop,
-            task,
-        }
+        Self { id: id.to_owned(), stop, task }
     }
 
     /// Asks it to stop.
@@ -88,11 +84,7 @@ pub(crate) struct Mortal(Option<Runtime>);
 impl Mortal {
     pub(crate) fn start(nats: NatsConfig, id: &str) -> Self {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("threads");
+        let runtime = runtime.worker_threads(1).enable_all().build().expect("threads");
         let config = options(id, &[]);
         runtime.spawn(async move {
             let bus = connect(&nats, "mortal").await.expect("a bus");
@@ -138,10 +130,7 @@ pub(crate) fn kind(text: &str) -> Kind {
 }
 
 pub(crate) fn player(name: &str) -> Identity {
-    Identity {
-        player: name.parse().expect("a player"),
-        name: name.to_uppercase(),
-    }
+    Identity { player: name.parse().expect("a player"), name: name.to_uppercase() }
 }
 
 pub(crate) fn id(text: &str) -> CommandId {
@@ -187,9 +176,7 @@ pub(crate) fn refused(verdict: Verdict) -> Refusal {
 }
 
 pub(crate) fn accepted(seq: u64) -> Verdict {
-    Verdict::Accepted {
-        seq: TableSeq::new(seq),
-    }
+    Verdict::Accepted { seq: TableSeq::new(seq) }
 }
 
 impl Client {
@@ -197,11 +184,7 @@ impl Client {
     async fn ask(&self, subject: String, payload: Bytes) -> Bytes {
         let asked = async {
             loop {
-                let answer = self
-                    .bus
-                    .mail
-                    .request(subject.clone(), payload.clone(), SOON)
-                    .await;
+                let answer = self.bus.mail.request(subject.clone(), payload.clone(), SOON).await;
                 match answer {
                     Ok(answer) => return answer,
                     Err(RequestError::NoResponders) => sleep(Duration::from_millis(5)).await,
@@ -225,11 +208,7 @@ impl Client {
         command_id: &str,
         command: Value,
     ) -> Result<Verdict, RequestError> {
-        let request = CommandRequest {
-            by: player(by),
-            id: id(command_id),
-            command,
-        };
+        let request = CommandRequest { by: player(by), id: id(command_id), command };
         let mail = &self.bus.mail;
         let request = TableRequest::Command(request);
         let answer = mail.request(subject::cmd(table), encode(&request), SOON);
@@ -257,10 +236,7 @@ impl Client {
     ) -> Verdict {
         let persisted = async {
             loop {
-                match self
-                    .try_command(table, by, command_id, command.clone())
-                    .await
-                {
+                match self.try_command(table, by, command_id, command.clone()).await {
                     Ok(Verdict::Rejected(refusal)) if refusal.retry_after_ms.is_some() => {}
                     Ok(verdict) => return verdict,
                     Err(RequestError::NoResponders) => {
@@ -281,18 +257,13 @@ impl Client {
     }
 
     pub(crate) async fn ask_who(&self, table: TableId) -> Adoption {
-        let answer = self
-            .ask(subject::cmd(table), encode(&TableRequest::Who))
-            .await;
+        let answer = self.ask(subject::cmd(table), encode(&TableRequest::Who)).await;
         decode(&answer).expect("an answer")
     }
 
     pub(crate) async fn presence(&self, table: TableId, who: &str, change: PresenceChange) {
-        let notice = PresenceNotice {
-            player: player(who).player,
-            gateway: "g1".to_owned(),
-            change,
-        };
+        let notice =
+            PresenceNotice { player: player(who).player, gateway: "g1".to_owned(), change };
         let sent = self.bus.mail.notify(subject::seat(table), encode(&notice));
         sent.await.expect("sent");
     }
@@ -329,10 +300,7 @@ impl Client {
 
     /// How many completion markers the shard holds for a table, once there is one.
     pub(crate) async fn markers(&self, table: TableId) -> usize {
-        let markers = self
-            .bus
-            .log
-            .markers(table.shard(self.bus.log.shards()), StreamSeq::ZERO);
+        let markers = self.bus.log.markers(table.shard(self.bus.log.shards()), StreamSeq::ZERO);
         let mut markers = markers.await.expect("markers");
         let mut count = 0;
         let mut patience = SOON;

@@ -34,9 +34,7 @@ impl Socket {
         let mut request = format!("ws://{address}/ws").into_client_request()?;
         if let Some(offer) = offer {
             let value = offer.parse().expect("a header value");
-            request
-                .headers_mut()
-                .insert("Sec-WebSocket-Protocol", value);
+            request.headers_mut().insert("Sec-WebSocket-Protocol", value);
         }
         let (stream, response) = client_async(request, tcp).await?;
         let chosen = response.headers().get("Sec-WebSocket-Protocol");
@@ -111,8 +109,7 @@ impl Socket {
     }
 
     pub(crate) async fn subscribe(&mut self, table: &str) -> Value {
-        self.send(json!({ "type": "subscribe", "table": table }))
-            .await;
+        self.send(json!({ "type": "subscribe", "table": table })).await;
         self.until("subscribed").await
     }
 }

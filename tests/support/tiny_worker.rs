@@ -94,10 +94,7 @@ impl TinyWorker {
     }
 
     fn cx(&self) -> TurnContext {
-        TurnContext {
-            now: Clock::System.now(),
-            seed: rand::random(),
-        }
+        TurnContext { now: Clock::System.now(), seed: rand::random() }
     }
 
     async fn open(&self, open: OpenRequest) -> Verdict {
@@ -110,20 +107,13 @@ impl TinyWorker {
             seats: open.seats,
             host: open.host,
         };
-        let cause = Cause::Command {
-            player: open.by.player,
-            id: open.id,
-        };
+        let cause = Cause::Command { player: open.by.player, id: open.id };
         let (referee, drafted) = match rules.open(open.table, opening, cause, &self.cx()) {
             Ok(opened) => opened,
             Err(refusal) => return Verdict::Rejected(refusal),
         };
         let address = Address::new(open.table, self.kind.clone(), self.bus.log.shards());
-        let mut owning = Owning {
-            address,
-            referee,
-            last: StreamSeq::ZERO,
-        };
+        let mut owning = Owning { address, referee, last: StreamSeq::ZERO };
         self.store(&mut owning, Some(drafted)).await;
         let seq = owning.referee.last_seq();
         self.own(owning).await;
@@ -161,12 +151,7 @@ impl TinyWorker {
         };
         let commands = self.bus.mail.serve(subject::cmd(table), subject::WORKERS);
         let mut commands = commands.await.expect("served");
-        let mut seats = self
-            .bus
-            .mail
-            .listen(subject::seat(table))
-            .await
-            .expect("heard");
+        let mut seats = self.bus.mail.listen(subject::seat(table)).await.expect("heard");
         let mut tables = self.tables.lock().expect("no panic");
         tables.insert(table, owned.clone());
         let worker = self.clone();
@@ -233,11 +218,7 @@ impl TinyWorker {
     }
 
     pub(crate) async fn beat(&self, goodbye: bool) {
-        let beat = Beat {
-            worker: self.id.clone(),
-            tables: 0,
-            goodbye,
-        };
+        let beat = Beat { worker: self.id.clone(), tables: 0, goodbye };
         let subject = subject::beat(&self.id);
         let told = self.bus.mail.notify(subject, request::encode(&beat));
         told.await.expect("told");

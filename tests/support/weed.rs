@@ -33,9 +33,7 @@ impl Weed {
     pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let ports = free_ports();
-        let flags = ["master", "filer", "volume", "admin", "s3"]
-            .iter()
-            .zip(&ports);
+        let flags = ["master", "filer", "volume", "admin", "s3"].iter().zip(&ports);
         let flags = flags.map(|(service, port)| format!("-{service}.port={port}"));
         let process = Command::new(binary())
             .arg("mini")
@@ -54,11 +52,8 @@ impl Weed {
             .spawn()
             .expect("weed is a program");
         let [.., s3] = ports;
-        let weed = Self {
-            process,
-            endpoint: format!("http://127.0.0.1:{s3}"),
-            _directory: directory,
-        };
+        let weed =
+            Self { process, endpoint: format!("http://127.0.0.1:{s3}"), _directory: directory };
         weed.wait_for(s3);
         weed
     }

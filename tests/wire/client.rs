@@ -70,10 +70,7 @@ fn frames() -> Vec<(&'static str, ClientFrame)> {
 }
 
 pub(crate) fn all() -> Vec<Golden> {
-    frames()
-        .iter()
-        .map(|(name, frame)| Golden::of(name, frame))
-        .collect()
+    frames().iter().map(|(name, frame)| Golden::of(name, frame)).collect()
 }
 
 #[test]
@@ -93,11 +90,8 @@ fn what_clients_wrote_is_still_understood() {
 #[test]
 fn what_is_left_out_has_its_default() {
     let subscribe = format!(r#"{{"type":"subscribe","table":"{}"}}"#, table());
-    let expected = ClientFrame::Subscribe {
-        table: table(),
-        cursor: None,
-        deliver: Deliver::Events,
-    };
+    let expected =
+        ClientFrame::Subscribe { table: table(), cursor: None, deliver: Deliver::Events };
     assert_eq!(Format::Json.decode(subscribe.as_bytes()), Ok(expected));
     let open = br#"{"type":"open","id":"c-1","kind":"liap-tui"}"#;
     let expected = ClientFrame::Open {
@@ -173,17 +167,11 @@ proptest! {
 #[test]
 fn deep_nesting_is_refused_and_not_followed() {
     let json = format!("{}1{}", "[".repeat(30_000), "]".repeat(30_000));
-    let command = format!(
-        r#"{{"type":"command","id":"a","table":"{}","command":{json}}}"#,
-        table()
-    );
+    let command =
+        format!(r#"{{"type":"command","id":"a","table":"{}","command":{json}}}"#, table());
     assert!(Format::Json.decode(command.as_bytes()).is_err());
     let nested = (0..200).fold(json!(1), |inner, _| json!([inner]));
-    let command = ClientFrame::Command {
-        id: command_id(),
-        table: table(),
-        command: nested,
-    };
+    let command = ClientFrame::Command { id: command_id(), table: table(), command: nested };
     for format in Format::ALL {
         assert!(format.decode(&format.encode(&command)).is_err());
     }

@@ -27,10 +27,7 @@ impl Golden {
     }
 
     fn json_text(&self) -> String {
-        format!(
-            "{}\n",
-            std::str::from_utf8(&self.json).expect("JSON is text")
-        )
+        format!("{}\n", std::str::from_utf8(&self.json).expect("JSON is text"))
     }
 
     fn hex_text(&self) -> String {

@@ -8,9 +8,7 @@ const MANUAL: &str = include_str!("../../docs/protocol.md");
 /// Every line of every JSON example.
 fn examples() -> Vec<&'static str> {
     let blocks = MANUAL.split("```json\n").skip(1);
-    blocks
-        .flat_map(|block| block.split("```").next().unwrap_or_default().lines())
-        .collect()
+    blocks.flat_map(|block| block.split("```").next().unwrap_or_default().lines()).collect()
 }
 
 fn type_of(json: &[u8]) -> String {
@@ -20,10 +18,7 @@ fn type_of(json: &[u8]) -> String {
 
 #[test]
 fn every_frame_is_in_the_manual() {
-    let shown: Vec<String> = examples()
-        .iter()
-        .map(|line| type_of(line.as_bytes()))
-        .collect();
+    let shown: Vec<String> = examples().iter().map(|line| type_of(line.as_bytes())).collect();
     for golden in crate::server::all().iter().chain(&crate::client::all()) {
         let name = type_of(&golden.json);
         let is_told =
@@ -34,10 +29,8 @@ fn every_frame_is_in_the_manual() {
 
 #[test]
 fn the_manuals_client_frames_are_understood() {
-    let of_clients: Vec<String> = crate::client::all()
-        .iter()
-        .map(|golden| type_of(&golden.json))
-        .collect();
+    let of_clients: Vec<String> =
+        crate::client::all().iter().map(|golden| type_of(&golden.json)).collect();
     let mut understood = 0;
     for line in examples() {
         if of_clients.contains(&type_of(line.as_bytes())) {

@@ -52,14 +52,8 @@ fn connection_frames() -> Vec<Golden> {
                     kind: kind(),
                     status: LobbyStatus::Waiting,
                     seats: vec![
-                        LobbySeat {
-                            name: "Nok".to_owned(),
-                            bot: false,
-                        },
-                        LobbySeat {
-                            name: String::new(),
-                            bot: false,
-                        },
+                        LobbySeat { name: "Nok".to_owned(), bot: false },
+                        LobbySeat { name: String::new(), bot: false },
                     ],
                 }],
             },
@@ -69,18 +63,10 @@ fn connection_frames() -> Vec<Golden> {
 
 fn command_frames() -> Vec<Golden> {
     let (id, table, seq) = (command_id(), table(), TableSeq::new(4));
-    let rejected = |table, refusal| ServerFrame::Rejected {
-        id: command_id(),
-        table,
-        refusal,
-    };
+    let rejected = |table, refusal| ServerFrame::Rejected { id: command_id(), table, refusal };
     let rule = Refusal::new("not_your_turn", "it is another seat's turn");
     let busy = Refusal::new("busy", "too many").retry_after_ms(250);
-    let opened = ServerFrame::Opened {
-        id: id.clone(),
-        table,
-        seq: TableSeq::new(1),
-    };
+    let opened = ServerFrame::Opened { id: id.clone(), table, seq: TableSeq::new(1) };
     vec![
         Golden::of("opened", &opened),
         Golden::of("accepted", &ServerFrame::Accepted { id, table, seq }),
@@ -91,13 +77,8 @@ fn command_frames() -> Vec<Golden> {
 
 fn table_frames() -> Vec<Golden> {
     let (table, seq) = (table(), TableSeq::new(4));
-    let subscribed = |seat, recovered| ServerFrame::Subscribed {
-        table,
-        kind: kind(),
-        seat,
-        recovered,
-        seq,
-    };
+    let subscribed =
+        |seat, recovered| ServerFrame::Subscribed { table, kind: kind(), seat, recovered, seq };
     let reason = "unknown_table";
     let (seat, number) = (Seat(1), 7);
     let result = ResultView {
@@ -110,22 +91,14 @@ fn table_frames() -> Vec<Golden> {
         TableEventView::Game(GameEvent::Said { seat, number }),
         TableEventView::Lifecycle(LifecycleView::Completed(result)),
     ];
-    let commit = |events| CommitFrame {
-        table,
-        seq,
-        at: AT,
-        events,
-    };
+    let commit = |events| CommitFrame { table, seq, at: AT, events };
     let view = GameView { yours: None };
     vec![
         Golden::of("subscribed_spectator", &subscribed(None, false)),
         Golden::of("subscribed_seat", &subscribed(Some(Seat(1)), true)),
         Golden::of("unsubscribed", &ServerFrame::Unsubscribed { table, reason }),
         Golden::of("commit", &commit(events)),
-        Golden::of(
-            "commit_hidden",
-            &commit(Vec::<TableEventView<GameEvent>>::new()),
-        ),
+        Golden::of("commit_hidden", &commit(Vec::<TableEventView<GameEvent>>::new())),
         Golden::of("snapshot", &SnapshotFrame { table, seq, view }),
     ]
 }

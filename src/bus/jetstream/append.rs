@@ -108,10 +108,7 @@ fn classify(answer: Result<Message, RequestError>) -> Answer {
         Err(error) => {
             return match error.kind() {
                 RequestErrorKind::MaxPayloadExceeded | RequestErrorKind::InvalidSubject => {
-                    Answer::Refused(Refusal {
-                        err_code: 0,
-                        reason: error.to_string(),
-                    })
+                    Answer::Refused(Refusal { err_code: 0, reason: error.to_string() })
                 }
                 // No responders is what an election looks like.
                 RequestErrorKind::TimedOut
@@ -122,28 +119,19 @@ fn classify(answer: Result<Message, RequestError>) -> Answer {
     };
     match serde_json::from_slice(&message.payload) {
         Ok(Ack { seq, error: None }) if seq > 0 => Answer::Stored(StreamSeq::new(seq)),
-        Ok(Ack {
-            error: Some(error), ..
-        }) => classify_error(error),
+        Ok(Ack { error: Some(error), .. }) => classify_error(error),
         Ok(_) | Err(_) => Answer::Unknown("an acknowledgement without a position".to_owned()),
     }
 }
 
 fn classify_error(error: ApiError) -> Answer {
     let refused = |error: ApiError| {
-        Answer::Refused(Refusal {
-            err_code: error.err_code,
-            reason: error.description,
-        })
+        Answer::Refused(Refusal { err_code: error.err_code, reason: error.description })
     };
     match error.err_code {
         // "Wrong last sequence", and a message id twice in one batch.
-        10071 | 10201 => Answer::Conflict {
-            with_one_in_flight: false,
-        },
-        10164 => Answer::Conflict {
-            with_one_in_flight: true,
-        },
+        10071 | 10201 => Answer::Conflict { with_one_in_flight: false },
+        10164 => Answer::Conflict { with_one_in_flight: true },
         // Too large; no room: for the stream, for the subject, for the account, on the server.
         10054 | FULL | 10023 | 10028 | 10047 => refused(error),
         _ if error.code == 429 || error.code >= 500 => Answer::Unknown(error.description),
@@ -188,9 +176,8 @@ impl JetStream {
             after: Some(StreamSeq::ZERO),
             payload: marker,
         };
-        let stored = self
-            .publish(&publication, |headers| headers.insert(tc::TYPE, TYPE_DONE))
-            .await;
+        let stored =
+            self.publish(&publication, |headers| headers.insert(tc::TYPE, TYPE_DONE)).await;
         match stored {
             // Whoever wrote it: the table has one.
             Ok(_) | Err(Failed::Fenced) => Ok(()),
@@ -210,10 +197,7 @@ impl JetStream {
         let roll_up = |headers: &mut HeaderMap| {
             headers.insert(tc::TYPE, TYPE_ARCHIVED);
             headers.insert(header::NATS_ROLLUP, SUBJECT_ROLL_UP);
-            headers.insert(
-                header::NATS_MESSAGE_TTL,
-                format!("{}s", ttl.as_secs().max(1)),
-            );
+            headers.insert(header::NATS_MESSAGE_TTL, format!("{}s", ttl.as_secs().max(1)));
         };
         let publication = Publication {
             table: address.table,
@@ -302,9 +286,7 @@ impl JetStream {
         let mut pause = RETRY_PAUSE.0;
         loop {
             let request = publication.request(&headers);
-            let sent = self
-                .client
-                .send_request(publication.subject.clone(), request);
+            let sent = self.client.send_request(publication.subject.clone(), request);
             let answer = match timeout(REQUEST_TIMEOUT, sent).await {
                 Ok(answer) => classify(answer),
                 Err(_elapsed) => Answer::Unknown("no acknowledgement in time".to_owned()),
@@ -379,10 +361,7 @@ impl Publication<'_> {
         headers.insert("Content-Type", CONTENT_TYPE);
         more(&mut headers);
         // The caller has a timeout that covers the wait for room in the client's queue, too.
-        Request::new()
-            .headers(headers)
-            .payload(self.payload.clone())
-            .timeout(None)
+        Request::new().headers(headers).payload(self.payload.clone()).timeout(None)
     }
 }
 

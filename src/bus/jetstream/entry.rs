@@ -47,19 +47,14 @@ pub(super) fn of_table(message: Message, table: TableId) -> Option<Entry> {
         warn!(table.id = %table, subject = %message.subject, "dropped a message that is not of the log");
         return None;
     };
-    let is_tombstone = headers
-        .get_last(tc::TYPE)
-        .is_some_and(|value| value.as_str() == TYPE_ARCHIVED);
+    let is_tombstone =
+        headers.get_last(tc::TYPE).is_some_and(|value| value.as_str() == TYPE_ARCHIVED);
     Some(Entry {
         address: position.address,
         seq: position.seq,
         previous: position.previous,
         id: message_id(&headers),
-        what: if is_tombstone {
-            Stored::Tombstone
-        } else {
-            Stored::Commit
-        },
+        what: if is_tombstone { Stored::Tombstone } else { Stored::Commit },
         stored_at: position.stored_at,
         payload: message.payload,
     })

@@ -36,10 +36,7 @@ pub(super) async fn live(
     shards: NonZeroU16,
 ) -> Result<BoxStream<'static, Entry>, ReadError> {
     let subject = subject::live_of_any_kind(table, shards);
-    let copies = client
-        .subscribe(subject)
-        .await
-        .map_err(|error| unavailable(&error))?;
+    let copies = client.subscribe(subject).await.map_err(|error| unavailable(&error))?;
     // Without it, a message stored right after our return, by way of another connection, could be missed.
     barrier(client).await.map_err(|error| unavailable(&error))?;
     let entries = copies.filter_map(move |message| future::ready(entry::of_table(message, table)));
@@ -47,9 +44,7 @@ pub(super) async fn live(
 }
 
 fn unavailable(error: &dyn std::error::Error) -> ReadError {
-    ReadError::Unavailable {
-        reason: error.to_string(),
-    }
+    ReadError::Unavailable { reason: error.to_string() }
 }
 
 /// The completion markers of a shard, by a consumer of our own that acknowledges nothing.
@@ -62,29 +57,26 @@ pub(super) async fn markers(
     let config = pull::Config {
         description: Some("completion markers".to_owned()),
         filter_subject: subject::done_of_shard(shard),
-        deliver_policy: DeliverPolicy::ByStartSequence {
-            start_sequence: from.get().max(1),
-        },
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.get().max(1) },
         ack_policy: AckPolicy::None,
         memory_storage: true,
         num_replicas: 1,
         inactive_threshold: CONSUMER_FORGOTTEN,
         ..Default::default()
     };
-    let consumer = context
-        .create_consumer_on_stream(config, &stream)
-        .await
-        .map_err(|error| match error.kind() {
-            ConsumerErrorKind::JetStream(reason) if reason.code() == 404 => ReadError::NoStream {
-                stream: stream.clone(),
-            },
+    let consumer = context.create_consumer_on_stream(config, &stream).await.map_err(|error| {
+        match error.kind() {
+            ConsumerErrorKind::JetStream(reason) if reason.code() == 404 => {
+                ReadError::NoStream { stream: stream.clone() }
+            }
             ConsumerErrorKind::JetStream(_)
             | ConsumerErrorKind::TimedOut
             | ConsumerErrorKind::Request
             | ConsumerErrorKind::InvalidConsumerType
             | ConsumerErrorKind::InvalidName
             | ConsumerErrorKind::Other => unavailable(&error),
-        })?;
+        }
+    })?;
     let messages = consumer
         .stream()
         .max_messages_per_batch(MARKERS_AHEAD)
@@ -108,9 +100,8 @@ fn marker(
     message: &async_nats::jetstream::Message,
     delivered: &mut u64,
 ) -> Result<Option<Entry>, ReadError> {
-    let info = message.info().map_err(|error| ReadError::Unavailable {
-        reason: error.to_string(),
-    })?;
+    let info =
+        message.info().map_err(|error| ReadError::Unavailable { reason: error.to_string() })?;
     *delivered += 1;
     if info.consumer_sequence != *delivered {
         return Err(ReadError::Unavailable {

@@ -45,10 +45,7 @@ impl JetStream {
     /// Gives an append less or more time to be acknowledged.
     #[must_use]
     pub fn with_append_patience(self, append_patience: Duration) -> Self {
-        Self {
-            append_patience,
-            ..self
-        }
+        Self { append_patience, ..self }
     }
 }
 
@@ -106,9 +103,7 @@ impl EventLog for JetStream {
     async fn created_at(&self, shard: u16) -> Result<Timestamp, ReadError> {
         let stream = subject::events_stream(shard);
         match self.context.get_stream(&stream).await {
-            Ok(found) => Ok(entry::timestamp(
-                found.cached_info().created.unix_timestamp_nanos(),
-            )),
+            Ok(found) => Ok(entry::timestamp(found.cached_info().created.unix_timestamp_nanos())),
             Err(error) => Err(match error.kind() {
                 GetStreamErrorKind::JetStream(error) if error.code() == 404 => {
                     ReadError::NoStream { stream }
@@ -116,9 +111,9 @@ impl EventLog for JetStream {
                 GetStreamErrorKind::JetStream(_)
                 | GetStreamErrorKind::EmptyName
                 | GetStreamErrorKind::Request
-                | GetStreamErrorKind::InvalidStreamName => ReadError::Unavailable {
-                    reason: error.to_string(),
-                },
+                | GetStreamErrorKind::InvalidStreamName => {
+                    ReadError::Unavailable { reason: error.to_string() }
+                }
             }),
         }
     }

@@ -50,20 +50,12 @@ enum PageError {
 
 /// Position of the last message at an address, asked of the stream's leader.
 pub(super) async fn last(context: &Context, address: &Address) -> Result<StreamSeq, ReadError> {
-    let unavailable = |error: &dyn std::error::Error| ReadError::Unavailable {
-        reason: error.to_string(),
-    };
-    let stream = context
-        .get_stream_no_info(subject::events_stream(address.shard))
-        .await;
+    let unavailable =
+        |error: &dyn std::error::Error| ReadError::Unavailable { reason: error.to_string() };
+    let stream = context.get_stream_no_info(subject::events_stream(address.shard)).await;
     let stream = stream.map_err(|error| unavailable(&error))?;
-    let last = stream
-        .raw_message_builder()
-        .last_by_subject(address.evt())
-        .send();
-    let last = timeout(REQUEST_TIMEOUT, last)
-        .await
-        .map_err(|elapsed| unavailable(&elapsed))?;
+    let last = stream.raw_message_builder().last_by_subject(address.evt()).send();
+    let last = timeout(REQUEST_TIMEOUT, last).await.map_err(|elapsed| unavailable(&elapsed))?;
     match last {
         Ok(message) => Ok(StreamSeq::new(message.sequence)),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(StreamSeq::ZERO),
@@ -110,9 +102,7 @@ async fn page_with_retries(
         }
         debug!(stream, reason, tries, "reading again");
         if no_such_stream(client, stream).await {
-            return Err(ReadError::NoStream {
-                stream: stream.to_owned(),
-            });
+            return Err(ReadError::NoStream { stream: stream.to_owned() });
         }
         tokio::time::sleep(pause).await;
         pause *= 2;
@@ -122,10 +112,7 @@ async fn page_with_retries(
 async fn page(client: &Client, stream: &str, filter: &str, from: u64) -> Result<Page, PageError> {
     let passing = |error: &dyn std::error::Error| PageError::Passing(error.to_string());
     let inbox = client.new_inbox();
-    let mut answer = client
-        .subscribe(inbox.clone())
-        .await
-        .map_err(|error| passing(&error))?;
+    let mut answer = client.subscribe(inbox.clone()).await.map_err(|error| passing(&error))?;
     let request = json!({ "seq": from, "batch": PAGE, "next_by_subj": filter });
     client
         .publish_with_reply(
@@ -135,11 +122,7 @@ async fn page(client: &Client, stream: &str, filter: &str, from: u64) -> Result<
         )
         .await
         .map_err(|error| passing(&error))?;
-    let mut page = Page {
-        messages: Vec::new(),
-        last: 0,
-        pending: 0,
-    };
+    let mut page = Page { messages: Vec::new(), last: 0, pending: 0 };
     loop {
         let message = timeout(REQUEST_TIMEOUT, answer.next())
             .await
@@ -179,9 +162,7 @@ impl Page {
             }
         }
         let (Some(seq), Some(last)) = (number(NATS_SEQUENCE), number(NATS_LAST_SEQUENCE)) else {
-            return Err(PageError::Refused(
-                "an answer without a position".to_owned(),
-            ));
+            return Err(PageError::Refused("an answer without a position".to_owned()));
         };
         if last != self.last {
             return Err(lost());

@@ -22,8 +22,7 @@ pub(super) struct Lines {
 impl Lines {
     /// A watcher that falls behind is let go: it begins again with the list as it is.
     fn tell(&mut self, change: &LobbyChange) {
-        self.watchers
-            .retain(|watcher| watcher.try_send(change.clone()).is_ok());
+        self.watchers.retain(|watcher| watcher.try_send(change.clone()).is_ok());
     }
 }
 
@@ -41,9 +40,7 @@ impl MemoryLobby {
     async fn lines(&self) -> Result<MutexGuard<'_, Lines>, MailError> {
         self.connection.faults.travel().await;
         if self.connection.faults.is_outage() {
-            return Err(MailError {
-                reason: "there is an outage".to_owned(),
-            });
+            return Err(MailError { reason: "there is an outage".to_owned() });
         }
         let lines = self.connection.network.lobby.lock();
         Ok(lines.expect("nothing panics with the list"))
@@ -74,12 +71,8 @@ impl Lobby for MemoryLobby {
         let mut lines = self.lines().await?;
         let (watcher, changes) = mpsc::channel(SUBSCRIPTION_CAPACITY);
         lines.watchers.push(watcher);
-        let current: Vec<LobbyChange> = lines
-            .by_table
-            .values()
-            .cloned()
-            .map(LobbyChange::Put)
-            .collect();
+        let current: Vec<LobbyChange> =
+            lines.by_table.values().cloned().map(LobbyChange::Put).collect();
         Ok(stream::iter(current).chain(arrivals(changes)).boxed())
     }
 }

@@ -66,9 +66,7 @@ impl MemoryLog {
 }
 
 fn outage() -> ReadError {
-    ReadError::Unavailable {
-        reason: "there is an outage".to_owned(),
-    }
+    ReadError::Unavailable { reason: "there is an outage".to_owned() }
 }
 
 #[async_trait]
@@ -174,9 +172,7 @@ impl EventLog for MemoryLog {
     async fn set_aside(&self, shard: u16, entry: &Entry, reason: &str) -> Result<(), AppendError> {
         self.connection.faults.travel().await;
         if self.connection.faults.is_outage() {
-            return Err(AppendError::Unavailable {
-                table: entry.address.table,
-            });
+            return Err(AppendError::Unavailable { table: entry.address.table });
         }
         self.connection.streams().set_aside(shard, entry, reason);
         Ok(())

@@ -65,8 +65,7 @@ impl Subscriptions {
                 listener.send(payload.clone());
             }
         }
-        self.listening_wide
-            .retain(|(_, listener)| listener.is_open());
+        self.listening_wide.retain(|(_, listener)| listener.is_open());
         for (pattern, listener) in &self.listening_wide {
             if matches(pattern, subject) {
                 listener.send(payload.clone());
@@ -108,9 +107,7 @@ impl MemoryMail {
     async fn reach(&self) -> Result<(), MailError> {
         self.connection.faults.travel().await;
         if self.connection.faults.is_outage() {
-            return Err(MailError {
-                reason: "there is an outage".to_owned(),
-            });
+            return Err(MailError { reason: "there is an outage".to_owned() });
         }
         Ok(())
     }

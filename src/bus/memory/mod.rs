@@ -89,14 +89,8 @@ impl Network {
 
     /// A process joins.
     pub fn connect(self: &Arc<Self>) -> (Bus, Faults) {
-        let faults = Faults {
-            switches: Arc::default(),
-            changed: self.changed.clone(),
-        };
-        let connection = Connection {
-            network: Arc::clone(self),
-            faults: faults.clone(),
-        };
+        let faults = Faults { switches: Arc::default(), changed: self.changed.clone() };
+        let connection = Connection { network: Arc::clone(self), faults: faults.clone() };
         let bus = Bus {
             log: Arc::new(log::MemoryLog::new(connection.clone())),
             mail: Arc::new(mail::MemoryMail::new(connection.clone())),
@@ -139,9 +133,7 @@ impl Faults {
     }
 
     fn switches(&self) -> MutexGuard<'_, Switches> {
-        self.switches
-            .lock()
-            .expect("nothing panics with the switches")
+        self.switches.lock().expect("nothing panics with the switches")
     }
 
     fn is_outage(&self) -> bool {

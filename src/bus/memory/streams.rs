@@ -90,17 +90,12 @@ impl Streams {
 
     pub(super) fn shard(&mut self, shard: u16) -> Result<&mut Shard, ReadError> {
         let found = self.shards.get_mut(usize::from(shard));
-        found.ok_or_else(|| ReadError::NoStream {
-            stream: subject::events_stream(shard),
-        })
+        found.ok_or_else(|| ReadError::NoStream { stream: subject::events_stream(shard) })
     }
 
     pub(super) fn store(&mut self, publication: &Publication) -> Result<StreamSeq, AppendError> {
         let table = publication.address.table;
-        let refused = |reason: &str| AppendError::Refused {
-            table,
-            reason: reason.to_owned(),
-        };
+        let refused = |reason: &str| AppendError::Refused { table, reason: reason.to_owned() };
         if publication.payload.len() > PAYLOAD_MAX {
             return Err(refused("message size exceeds maximum allowed"));
         }
@@ -160,9 +155,7 @@ impl Shard {
         let table = publication.address.table;
         let seq = self.last.next();
         let messages = self.on(publication.on, table);
-        let last = messages
-            .last()
-            .map_or(StreamSeq::ZERO, |last| last.entry.seq);
+        let last = messages.last().map_or(StreamSeq::ZERO, |last| last.entry.seq);
         if let Some(after) = publication.after
             && after != last
         {
@@ -183,10 +176,7 @@ impl Shard {
             payload: publication.payload.clone(),
         };
         let replaced: Vec<StreamSeq> = match publication.roll_up {
-            Some(_) => messages
-                .drain(..)
-                .map(|message| message.entry.seq)
-                .collect(),
+            Some(_) => messages.drain(..).map(|message| message.entry.seq).collect(),
             None => Vec::new(),
         };
         messages.push(Message {

@@ -77,10 +77,7 @@ pub(super) fn change(wanted: &Config, found: &Config) -> Change {
         return Change::Nothing;
     }
     let config = serde_json::from_value(becomes).expect("both were a stream's settings");
-    Change::Update {
-        differences,
-        config: Box::new(config),
-    }
+    Change::Update { differences, config: Box::new(config) }
 }
 
 /// A bucket keeps one message per key; of a table's commits any limit will do, but there must be one.

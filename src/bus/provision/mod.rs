@@ -105,9 +105,7 @@ pub enum Change {
 
 /// JetStream on a connection, with our timeout.
 pub fn context(client: &Client) -> Context {
-    ContextBuilder::new()
-        .timeout(REQUEST_TIMEOUT)
-        .build(client.clone())
+    ContextBuilder::new().timeout(REQUEST_TIMEOUT).build(client.clone())
 }
 
 /// Every stream and bucket of a deployment, as the files in `nats/` define them.
@@ -201,9 +199,7 @@ pub async fn plan(
 }
 
 fn unavailable(error: &dyn std::error::Error) -> ProvisionError {
-    ProvisionError::Unavailable {
-        reason: error.to_string(),
-    }
+    ProvisionError::Unavailable { reason: error.to_string() }
 }
 
 fn check_version(version: &str) -> Result<(), ProvisionError> {
@@ -213,9 +209,7 @@ fn check_version(version: &str) -> Result<(), ProvisionError> {
         .map_while(|part| part.parse::<u32>().ok());
     match (numbers.next(), numbers.next()) {
         (Some(major), Some(minor)) if (major, minor) >= SERVER_MIN => Ok(()),
-        _ => Err(ProvisionError::TooOld {
-            version: version.to_owned(),
-        }),
+        _ => Err(ProvisionError::TooOld { version: version.to_owned() }),
     }
 }
 
@@ -277,10 +271,7 @@ pub async fn apply(
 }
 
 fn refused(stream: &str, error: &dyn std::error::Error) -> ProvisionError {
-    ProvisionError::Refused {
-        stream: stream.to_owned(),
-        reason: error.to_string(),
-    }
+    ProvisionError::Refused { stream: stream.to_owned(), reason: error.to_string() }
 }
 
 async fn create(

@@ -21,27 +21,20 @@ impl Client {
     pub(super) async fn connect(address: &str, token: Option<&str>) -> anyhow::Result<Self> {
         let mut request = format!("ws://{address}/ws").into_client_request()?;
         let offer = Format::Json.subprotocol().parse()?;
-        request
-            .headers_mut()
-            .insert("sec-websocket-protocol", offer);
+        request.headers_mut().insert("sec-websocket-protocol", offer);
         // Without the no-delay flag, a frame waits for the acknowledgement of the one before it.
         let (socket, _) = connect_async_with_config(request, None, true).await?;
         let mut client = Self { socket };
         client.expect("welcome").await?;
         if let Some(token) = token {
-            client
-                .send(&json!({"type": "hello", "token": token}))
-                .await?;
+            client.send(&json!({"type": "hello", "token": token})).await?;
             client.expect("welcome").await?;
         }
         Ok(client)
     }
 
     pub(super) async fn send(&mut self, frame: &Value) -> anyhow::Result<()> {
-        self.socket
-            .send(Message::text(frame.to_string()))
-            .await
-            .context("the gateway is gone")
+        self.socket.send(Message::text(frame.to_string())).await.context("the gateway is gone")
     }
 
     /// The next frame of a type; others before it are passed over.
@@ -62,8 +55,7 @@ impl Client {
 
     /// Follows a table; returns once its snapshot is here.
     pub(super) async fn subscribe(&mut self, table: TableId) -> anyhow::Result<()> {
-        self.send(&json!({"type": "subscribe", "table": table}))
-            .await?;
+        self.send(&json!({"type": "subscribe", "table": table})).await?;
         self.expect("snapshot").await?;
         Ok(())
     }
@@ -78,8 +70,5 @@ pub(super) async fn guest_token(address: &str, name: &str) -> anyhow::Result<Str
         .await?
         .error_for_status()?;
     let guest: Value = response.json().await?;
-    Ok(guest["token"]
-        .as_str()
-        .context("a guest has a token")?
-        .to_owned())
+    Ok(guest["token"].as_str().context("a guest has a token")?.to_owned())
 }

@@ -127,11 +127,7 @@ impl Roles {
             let time = Clock::System;
             Ok(gateway::run(config, listener, bus, catalog, time, metrics, gateway_stop).await?)
         });
-        Ok(Self {
-            address,
-            stop,
-            tasks,
-        })
+        Ok(Self { address, stop, tasks })
     }
 }
 
@@ -158,10 +154,7 @@ async fn measure(args: &CommandsArgs, url: &str, address: &str) -> anyhow::Resul
         let command = bench.command(round).await?;
         if round >= WARM_UP {
             let measured = hops.into_iter().chain(command);
-            latencies
-                .iter_mut()
-                .zip(measured)
-                .for_each(|(all, latency)| all.record(latency));
+            latencies.iter_mut().zip(measured).for_each(|(all, latency)| all.record(latency));
         }
     }
     let [echo, request, publish, log_publish, accepted, seen] =
@@ -198,10 +191,7 @@ impl Bench {
         });
         player.send(&open).await?;
         let opened = player.expect("opened").await?;
-        let table = opened["table"]
-            .as_str()
-            .context("an opened table has an id")?
-            .parse()?;
+        let table = opened["table"].as_str().context("an opened table has an id")?.parse()?;
         let mut viewer = Client::connect(address, None).await?;
         viewer.subscribe(table).await?;
         let nats = async_nats::connect(url).await?;
@@ -212,10 +202,7 @@ impl Bench {
             ..Default::default()
         };
         let definitions = provision::definitions(&nats_at(url)?);
-        let events = definitions
-            .into_iter()
-            .next()
-            .context("there is a stream of events")?;
+        let events = definitions.into_iter().next().context("there is a stream of events")?;
         let like_the_log = stream::Config {
             name: "BENCH_LOG".to_owned(),
             subjects: vec!["bench.log".to_owned()],
@@ -228,13 +215,7 @@ impl Bench {
         };
         jetstream.create_stream(plain).await?;
         jetstream.create_stream(like_the_log).await?;
-        Ok(Self {
-            player,
-            viewer,
-            table,
-            nats,
-            jetstream,
-        })
+        Ok(Self { player, viewer, table, nats, jetstream })
     }
 
     /// Answers raw requests from another connection, as a worker does.
@@ -250,12 +231,7 @@ impl Bench {
             }
         });
         // The other connection's interest is known to the server once a request is answered.
-        while self
-            .nats
-            .request("bench.request", Bytes::new())
-            .await
-            .is_err()
-        {
+        while self.nats.request("bench.request", Bytes::new()).await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(tasks)
@@ -264,9 +240,7 @@ impl Bench {
     /// A frame to the gateway and back, no role behind it.
     async fn echo(&mut self, round: usize) -> anyhow::Result<Duration> {
         let started = Instant::now();
-        self.player
-            .send(&json!({"type": "ping", "data": round}))
-            .await?;
+        self.player.send(&json!({"type": "ping", "data": round})).await?;
         self.player.expect("pong").await?;
         Ok(started.elapsed())
     }
@@ -312,19 +286,12 @@ fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
     }
     let row = |name: &str, percentiles: Percentiles| {
         let Percentiles { p50_us, p99_us } = percentiles;
-        vec![
-            name.to_owned(),
-            format!("{p50_us:.0}"),
-            format!("{p99_us:.0}"),
-        ]
+        vec![name.to_owned(), format!("{p50_us:.0}"), format!("{p99_us:.0}")]
     };
     let ratio = |name: &str, p50: f64, p99: f64| {
         vec![name.to_owned(), format!("{p50:.2}"), format!("{p99:.2}")]
     };
-    print::line(&format!(
-        "durability: {}; {} rounds",
-        report.durability, report.rounds
-    ))?;
+    print::line(&format!("durability: {}; {} rounds", report.durability, report.rounds))?;
     print::columns(
         &["MICROSECONDS", "P50", "P99"],
         &[
@@ -335,20 +302,12 @@ fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
             row("sum of the three hops", report.sum_of_hops),
             row("command until accepted", report.accepted),
             row("command until seen by another", report.seen_by_another),
-            ratio(
-                "accepted / hops",
-                report.accepted_to_hops_p50,
-                report.accepted_to_hops_p99,
-            ),
+            ratio("accepted / hops", report.accepted_to_hops_p50, report.accepted_to_hops_p99),
             vec![
                 "  with the log's settings".to_owned(),
                 format!("{:.2}", report.accepted_to_log_hops_p50),
             ],
-            ratio(
-                "seen / accepted",
-                report.seen_to_accepted_p50,
-                report.seen_to_accepted_p99,
-            ),
+            ratio("seen / accepted", report.seen_to_accepted_p50, report.seen_to_accepted_p99),
         ],
     )
 }

@@ -64,9 +64,7 @@ impl Game for Counter {
 
     fn decide(&self, _by: Seat, command: Command, _cx: &TurnContext) -> Decision<Self> {
         let Command::Raise = command;
-        Ok(vec![Event::Raised {
-            total: self.total + 1,
-        }])
+        Ok(vec![Event::Raised { total: self.total + 1 }])
     }
 
     fn evolve(&mut self, event: &Event) {

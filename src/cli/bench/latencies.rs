@@ -23,17 +23,10 @@ impl Latencies {
         self.0.sort_unstable();
         let at = |percent: usize| {
             let last = self.0.len().saturating_sub(1);
-            let latency = self
-                .0
-                .get(last * percent / 100)
-                .copied()
-                .unwrap_or_default();
+            let latency = self.0.get(last * percent / 100).copied().unwrap_or_default();
             latency.as_secs_f64() * 1e6
         };
-        Percentiles {
-            p50_us: at(50),
-            p99_us: at(99),
-        }
+        Percentiles { p50_us: at(50), p99_us: at(99) }
     }
 }
 

@@ -67,8 +67,7 @@ impl House {
         let mut changes = self.watch().await;
         loop {
             while kept.running.len() < tables {
-                kept.running
-                    .insert(self.open(Seats::AllBots, kept.running.len()).await?);
+                kept.running.insert(self.open(Seats::AllBots, kept.running.len()).await?);
             }
             if kept.waiting.is_none() && tables > 0 {
                 kept.waiting = Some(self.open(Seats::OneOpen, 0).await?);
@@ -125,13 +124,8 @@ impl House {
             .kinds()
             .filter(|kind| self.catalog.get(kind).is_some_and(|rules| rules.has_bots()))
             .collect();
-        let kind = playable
-            .get(turn % playable.len().max(1))
-            .context("no game here has bots")?;
-        let rules = self
-            .catalog
-            .get(kind)
-            .expect("the kind is out of the catalog");
+        let kind = playable.get(turn % playable.len().max(1)).context("no game here has bots")?;
+        let rules = self.catalog.get(kind).expect("the kind is out of the catalog");
         let table = self.entropy.table_id(Clock::System.now());
         let request = encode(&self.request(table, &**rules, seats)?);
         let until = Instant::now() + PATIENCE;
@@ -155,12 +149,7 @@ impl House {
     async fn ask(&self, subject: String, request: Bytes) -> anyhow::Result<Bytes> {
         let until = Instant::now() + PATIENCE;
         loop {
-            match self
-                .bus
-                .mail
-                .request(subject.clone(), request.clone(), PATIENCE)
-                .await
-            {
+            match self.bus.mail.request(subject.clone(), request.clone(), PATIENCE).await {
                 Err(RequestError::NoResponders) if Instant::now() < until => {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -176,9 +165,7 @@ impl House {
         seats: Seats,
     ) -> anyhow::Result<OpenRequest> {
         let setup = rules.paced_setup(self.pace);
-        let count = rules
-            .seats(&setup)
-            .map_err(|refusal| anyhow::anyhow!(refusal.message))?;
+        let count = rules.seats(&setup).map_err(|refusal| anyhow::anyhow!(refusal.message))?;
         let mut seating = vec![Seating::Bot; usize::from(count)];
         if seats == Seats::OneOpen {
             seating[0] = Seating::Open;
@@ -194,10 +181,7 @@ impl House {
         let id: CommandId = "open".parse()?;
         Ok(OpenRequest {
             table,
-            by: Identity {
-                player,
-                name: "House".to_owned(),
-            },
+            by: Identity { player, name: "House".to_owned() },
             id,
             setup,
             options: TableOptions {

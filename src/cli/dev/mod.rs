@@ -97,10 +97,7 @@ pub(super) async fn run(args: DevArgs, role: Role) -> anyhow::Result<()> {
         Some(_) => None,
         None => Some(NatsServer::start(args.nats_server.as_deref(), &nats_dir).await?),
     };
-    let url = server
-        .as_ref()
-        .map(|server| server.url.clone())
-        .or(args.nats_url.clone());
+    let url = server.as_ref().map(|server| server.url.clone()).or(args.nats_url.clone());
     let url = url.expect("there is a server of ours, or the url of another");
     let result = match Roles::start(&args, &data_dir, &url, &role).await {
         Ok(roles) => roles.play_until_stopped(&args, &role.stop).await,
@@ -140,25 +137,14 @@ impl Roles {
         let worker = {
             let time = (Clock::System, entropy.clone());
             let config = from_args::<WorkerConfig>(&[])?;
-            worker::run(
-                config,
-                bus.clone(),
-                role.catalog.clone(),
-                time,
-                stop.clone(),
-            )
+            worker::run(config, bus.clone(), role.catalog.clone(), time, stop.clone())
         };
         tasks.spawn(async move { Ok(worker.await?) });
 
         // Somebody waits for these games.
         let config = from_args::<ArchiverConfig>(&["--batch-age", "2s"])?;
-        let archiver = archiver::run(
-            config,
-            bus.clone(),
-            Arc::clone(&store),
-            Clock::System,
-            stop.clone(),
-        );
+        let archiver =
+            archiver::run(config, bus.clone(), Arc::clone(&store), Clock::System, stop.clone());
         tasks.spawn(async move { Ok(archiver.await?) });
 
         let (catalog, metrics) = (role.catalog.clone(), role.metrics.clone());
@@ -166,31 +152,11 @@ impl Roles {
         tasks.spawn(async move {
             let clock = Clock::System;
             let bus = bus_of_gateway;
-            Ok(gateway::run(
-                gateway,
-                listener,
-                bus,
-                catalog,
-                clock,
-                metrics,
-                stop_gateway,
-            )
-            .await?)
+            Ok(gateway::run(gateway, listener, bus, catalog, clock, metrics, stop_gateway).await?)
         });
 
-        let house = House {
-            bus,
-            catalog: role.catalog.clone(),
-            entropy,
-            pace: args.pace,
-        };
-        Ok(Self {
-            house,
-            store,
-            page,
-            stop,
-            tasks,
-        })
+        let house = House { bus, catalog: role.catalog.clone(), entropy, pace: args.pace };
+        Ok(Self { house, store, page, stop, tasks })
     }
 
     async fn play_until_stopped(
@@ -215,12 +181,7 @@ impl Roles {
 fn data_dir(dir: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(dir)
         .and_then(|()| dir.canonicalize())
-        .with_context(|| {
-            format!(
-                "cannot write under {}: choose another --data-dir",
-                dir.display()
-            )
-        })
+        .with_context(|| format!("cannot write under {}: choose another --data-dir", dir.display()))
 }
 
 async fn play(
@@ -254,10 +215,7 @@ async fn archived(store: &Arc<dyn ObjectStore>, played: &[TableId]) -> anyhow::R
                 break archived;
             }
             if Instant::now() > until {
-                bail!(
-                    "table {table} is not in the archive after {} s",
-                    ARCHIVE_MAX.as_secs()
-                );
+                bail!("table {table} is not in the archive after {} s", ARCHIVE_MAX.as_secs());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
@@ -267,12 +225,8 @@ async fn archived(store: &Arc<dyn ObjectStore>, played: &[TableId]) -> anyhow::R
         let decided = |event: &&ArchivedEvent| {
             event.actor.starts_with("player:") || event.actor.starts_with("bot:")
         };
-        let decisions: BTreeSet<TableSeq> = archived
-            .events
-            .iter()
-            .filter(decided)
-            .map(|event| event.seq)
-            .collect();
+        let decisions: BTreeSet<TableSeq> =
+            archived.events.iter().filter(decided).map(|event| event.seq).collect();
         report.commands += decisions.len();
     }
     Ok(report)
@@ -282,23 +236,13 @@ async fn count_objects(store: &Arc<dyn ObjectStore>) -> anyhow::Result<usize> {
     let objects = store
         .list(None)
         .try_filter(|object| std::future::ready(object.location.as_ref().ends_with(".parquet")));
-    Ok(objects
-        .try_fold(0, |count, _| std::future::ready(Ok(count + 1)))
-        .await?)
+    Ok(objects.try_fold(0, |count, _| std::future::ready(Ok(count + 1))).await?)
 }
 
 fn gateway_config(args: &DevArgs, data_dir: &Path) -> anyhow::Result<GatewayConfig> {
     let secret = token_secret(&data_dir.join("token-secret"))?;
     let (bind, port) = (args.listen.bind.to_string(), args.listen.port.to_string());
-    let options = [
-        "--bind",
-        &bind,
-        "--port",
-        &port,
-        "--token-secret",
-        &secret,
-        "--guest-tokens",
-    ];
+    let options = ["--bind", &bind, "--port", &port, "--token-secret", &secret, "--guest-tokens"];
     Ok(from_args::<GatewayConfig>(&options)?)
 }
 
@@ -316,11 +260,8 @@ fn token_secret(path: &Path) -> anyhow::Result<String> {
     }
     let bytes: [u8; 32] = Entropy::from_os().bytes();
     let secret: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(secret.as_bytes())?;
     Ok(secret)
 }

@@ -35,22 +35,12 @@ impl NatsServer {
         let binary = find(binary)?;
         let version = version(&binary).await?;
         std::fs::create_dir_all(dir).with_context(|| {
-            format!(
-                "cannot write under {}: choose another --data-dir",
-                dir.display()
-            )
+            format!("cannot write under {}: choose another --data-dir", dir.display())
         })?;
         let ports = tempfile::tempdir_in(dir)?;
         let mut command = dies_with_us(&binary);
         command
-            .args([
-                "--addr",
-                "127.0.0.1",
-                "--port",
-                "-1",
-                "--jetstream",
-                "--store_dir",
-            ])
+            .args(["--addr", "127.0.0.1", "--port", "-1", "--jetstream", "--store_dir"])
             .arg(dir)
             .arg("--ports_file_dir")
             .arg(ports.path())
@@ -62,18 +52,11 @@ impl NatsServer {
             // A Ctrl-C at the terminal is for us: the server must outlive the last append.
             .process_group(0)
             .kill_on_drop(true);
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
-        let mut server = Self {
-            child,
-            url: String::new(),
-        };
+        let child =
+            command.spawn().with_context(|| format!("cannot start {}", binary.display()))?;
+        let mut server = Self { child, url: String::new() };
         server.url = server.wait_for_port(ports.path()).await.with_context(|| {
-            format!(
-                "nats-server has not started: see {}",
-                dir.join("nats-server.log").display()
-            )
+            format!("nats-server has not started: see {}", dir.join("nats-server.log").display())
         })?;
         info!(nats.url = %server.url, "nats-server {version} has started");
         Ok(server)
@@ -104,15 +87,9 @@ impl NatsServer {
         let pid = self.child.id().map(|pid| pid.to_string());
         if let Some(pid) = pid {
             // `Child::kill` is SIGKILL, and the server closes its files on SIGTERM.
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .await
-                .ok();
+            Command::new("kill").args(["-TERM", &pid]).status().await.ok();
         }
-        tokio::time::timeout(Duration::from_secs(5), self.child.wait())
-            .await
-            .ok();
+        tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await.ok();
     }
 }
 
@@ -139,36 +116,21 @@ fn find(binary: Option<&Path>) -> anyhow::Result<PathBuf> {
 }
 
 fn find_on_path(name: &str) -> Option<PathBuf> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "PATH is no configuration of ours"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "PATH is no configuration of ours")]
     let path = std::env::var("PATH").ok()?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file())
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file())
 }
 
 async fn version(binary: &Path) -> anyhow::Result<String> {
     let output = Command::new(binary).arg("--version").output().await;
     let output = output.with_context(|| format!("cannot run {}", binary.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let version = text
-        .trim()
-        .rsplit('v')
-        .next()
-        .unwrap_or_default()
-        .to_owned();
-    let mut numbers = version
-        .split('.')
-        .map(|number| number.parse::<u32>().unwrap_or(0));
+    let version = text.trim().rsplit('v').next().unwrap_or_default().to_owned();
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
     let found = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if found < VERSION_MIN {
         let (major, minor) = VERSION_MIN;
-        bail!(
-            "{} is version {version}, {major}.{minor} or newer is needed",
-            binary.display()
-        );
+        bail!("{} is version {version}, {major}.{minor} or newer is needed", binary.display());
     }
     Ok(version)
 }

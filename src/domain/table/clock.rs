@@ -49,10 +49,7 @@ impl<G: Game> Table<G> {
     }
 
     fn abandoned_at(&self) -> Option<Timestamp> {
-        Some(
-            self.deserted_at?
-                .plus_millis(u64::from(self.options.abandon_ms)),
-        )
+        Some(self.deserted_at?.plus_millis(u64::from(self.options.abandon_ms)))
     }
 
     fn humans_awaited(&self) -> Vec<Seat> {
@@ -121,27 +118,14 @@ impl<G: Game> Draft<'_, G> {
     }
 
     fn desertion(&mut self) {
-        let is_due = self
-            .table
-            .abandoned_at()
-            .is_some_and(|at| at <= self.cx.now);
+        let is_due = self.table.abandoned_at().is_some_and(|at| at <= self.cx.now);
         if self.table.status == Status::Running && is_due {
-            self.end(
-                Closing::Abandoned,
-                Outcome {
-                    winners: Vec::new(),
-                    scores: Vec::new(),
-                },
-            );
+            self.end(Closing::Abandoned, Outcome { winners: Vec::new(), scores: Vec::new() });
         }
     }
 
     fn deadline(&mut self) {
-        let is_due = self
-            .table
-            .game
-            .deadline()
-            .is_some_and(|at| at <= self.cx.now);
+        let is_due = self.table.game.deadline().is_some_and(|at| at <= self.cx.now);
         if self.table.status == Status::Running && is_due {
             self.game(self.table.game.on_deadline(self.cx));
         }

@@ -82,10 +82,7 @@ impl<G: Game> Table<G> {
             TableCommand::Table(command) => draft.seat_command(by, command)?,
             TableCommand::Game(command) => draft.game_command(by, command)?,
         }
-        Ok(draft.commit(Cause::Command {
-            player: by.player.clone(),
-            id,
-        }))
+        Ok(draft.commit(Cause::Command { player: by.player.clone(), id }))
     }
 
     /// The choice of the bot in a seat that is awaited. It is judged like anybody's command.
@@ -111,11 +108,7 @@ impl<G: Game> Draft<'_, G> {
         let mut dice = self.cx.dice();
         dice.set_stream(1);
         if let Some(command) = G::bot(&view, seat, &mut dice) {
-            let events = self
-                .table
-                .game
-                .decide(seat, command, self.cx)
-                .map_err(Refused::Game)?;
+            let events = self.table.game.decide(seat, command, self.cx).map_err(Refused::Game)?;
             self.game(events);
         }
         Ok(())
@@ -131,11 +124,7 @@ impl<G: Game> Draft<'_, G> {
             return Err(TableRule::NotStarted.into());
         }
         self.return_to(seat);
-        let events = self
-            .table
-            .game
-            .decide(seat, command, self.cx)
-            .map_err(Refused::Game)?;
+        let events = self.table.game.decide(seat, command, self.cx).map_err(Refused::Game)?;
         if events.is_empty() && !self.is_empty() {
             return Ok(());
         }
@@ -209,11 +198,8 @@ impl<G: Game> Draft<'_, G> {
         let is_bot = |state: &SeatState| state.seating == Seating::Bot;
         let seat = match wanted {
             Some(seat) => {
-                let state = self
-                    .table
-                    .seats
-                    .get(seat.index())
-                    .ok_or(TableRule::NoSuchSeat(seat))?;
+                let state =
+                    self.table.seats.get(seat.index()).ok_or(TableRule::NoSuchSeat(seat))?;
                 if state.is_human() {
                     return Err(TableRule::SeatTaken(seat));
                 }
@@ -241,13 +227,7 @@ impl<G: Game> Draft<'_, G> {
     pub(super) fn give_up(&mut self, seat: Seat) {
         match self.table.status {
             Status::Waiting if self.table.host == Some(seat) => {
-                self.end(
-                    Closing::Closed,
-                    Outcome {
-                        winners: Vec::new(),
-                        scores: Vec::new(),
-                    },
-                );
+                self.end(Closing::Closed, Outcome { winners: Vec::new(), scores: Vec::new() });
             }
             Status::Waiting => self.lifecycle(Lifecycle::SeatFreed { seat }),
             Status::Running if self.table.seats[seat.index()].presence != Presence::Left => {

@@ -15,11 +15,7 @@ pub(super) struct Draft<'cx, G: Game> {
 
 impl<'cx, G: Game> Draft<'cx, G> {
     pub(super) fn of(table: &Table<G>, cx: &'cx TurnContext) -> Self {
-        Self {
-            table: table.clone(),
-            cx,
-            events: Vec::new(),
-        }
+        Self { table: table.clone(), cx, events: Vec::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -51,9 +47,7 @@ impl<'cx, G: Game> Draft<'cx, G> {
         self.lifecycle(Lifecycle::SeatTakenByBot { seat });
         self.game(self.table.game.on_player_left(seat, self.cx));
         if self.table.host == Some(seat) {
-            let heir = self
-                .table
-                .first_seat(super::seats::SeatState::human_is_here);
+            let heir = self.table.first_seat(super::seats::SeatState::human_is_here);
             if let Some(to) = heir {
                 self.lifecycle(Lifecycle::HostChanged { to });
             }
@@ -88,11 +82,7 @@ impl<'cx, G: Game> Draft<'cx, G> {
             at: self.cx.now,
             cause,
             events: self.events,
-            follow_up: if ended {
-                vec![FollowUp::Complete]
-            } else {
-                Vec::new()
-            },
+            follow_up: if ended { vec![FollowUp::Complete] } else { Vec::new() },
         })
     }
 }

@@ -12,8 +12,7 @@ impl<G: Game> Table<G> {
         }
         self.last_seq = commit.seq;
         if let Cause::Command { player, id } = &commit.cause {
-            self.recent
-                .push_back((player.clone(), id.clone(), commit.seq));
+            self.recent.push_back((player.clone(), id.clone(), commit.seq));
             while self.recent.len() > RECENT_PER_SEAT * self.seats.len() {
                 self.recent.pop_front();
             }
@@ -36,10 +35,7 @@ impl<G: Game> Table<G> {
             Lifecycle::Opened(_) => {}
             Lifecycle::Claimed { worker } => self.owner = Some(worker.clone()),
             Lifecycle::SeatTaken { seat, player, name } => {
-                let seating = Seating::Human {
-                    player: player.clone(),
-                    name: name.clone(),
-                };
+                let seating = Seating::Human { player: player.clone(), name: name.clone() };
                 *self.seat_mut(*seat) = SeatState::new(&seating);
             }
             Lifecycle::SeatFreed { seat } => *self.seat_mut(*seat) = SeatState::new(&Seating::Open),
@@ -68,10 +64,8 @@ impl<G: Game> Table<G> {
     /// A running table that had players and has none left is deserted, from the moment the last one went.
     fn note_desertion(&mut self, at: Timestamp) {
         let had_players = self.seats.iter().any(SeatState::is_human);
-        let has_players = self
-            .seats
-            .iter()
-            .any(|seat| seat.is_human() && seat.presence != Presence::Left);
+        let has_players =
+            self.seats.iter().any(|seat| seat.is_human() && seat.presence != Presence::Left);
         if self.status != Status::Running || !had_players || has_players {
             self.deserted_at = None;
         } else if self.deserted_at.is_none() {

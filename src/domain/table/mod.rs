@@ -87,17 +87,10 @@ impl<G: Game> Table<G> {
     pub fn new(opening: &Opening) -> Result<Self, OpeningError> {
         if opening.kind.as_str() != G::KIND {
             let found = opening.kind.clone();
-            return Err(OpeningError::OtherKind {
-                found,
-                expected: G::KIND,
-            });
+            return Err(OpeningError::OtherKind { found, expected: G::KIND });
         }
-        let setup = serde_json::from_value(opening.setup.clone()).map_err(|source| {
-            OpeningError::Setup {
-                kind: G::KIND,
-                source,
-            }
-        })?;
+        let setup = serde_json::from_value(opening.setup.clone())
+            .map_err(|source| OpeningError::Setup { kind: G::KIND, source })?;
         Ok(Self {
             game: G::new(setup),
             rules: opening.rules,
@@ -162,10 +155,6 @@ impl<G: Game> Table<G> {
 
     /// The commit that answered this command, if it is one of the recent ones.
     pub fn verdict_on(&self, player: &PlayerId, id: &CommandId) -> Option<TableSeq> {
-        self.recent
-            .iter()
-            .rev()
-            .find(|(p, i, _)| p == player && i == id)
-            .map(|(_, _, seq)| *seq)
+        self.recent.iter().rev().find(|(p, i, _)| p == player && i == id).map(|(_, _, seq)| *seq)
     }
 }

@@ -25,10 +25,7 @@ pub(super) enum Presence {
 
 impl SeatState {
     pub(super) fn new(seating: &Seating) -> Self {
-        Self {
-            seating: seating.clone(),
-            presence: Presence::Here,
-        }
+        Self { seating: seating.clone(), presence: Presence::Here }
     }
 
     pub(super) fn player(&self) -> Option<&PlayerId> {
@@ -58,9 +55,7 @@ impl SeatState {
 impl<G: Game> Table<G> {
     /// The seat that a player holds.
     pub fn seat_of(&self, player: &PlayerId) -> Option<Seat> {
-        self.numbered()
-            .find(|(_, state)| state.player() == Some(player))
-            .map(|(seat, _)| seat)
+        self.numbered().find(|(_, state)| state.player() == Some(player)).map(|(seat, _)| seat)
     }
 
     /// Players whose connection counts as there.
@@ -75,11 +70,7 @@ impl<G: Game> Table<G> {
             return Vec::new();
         }
         let mut seats = self.game.awaiting();
-        seats.retain(|seat| {
-            self.seats
-                .get(seat.index())
-                .is_some_and(SeatState::bot_plays)
-        });
+        seats.retain(|seat| self.seats.get(seat.index()).is_some_and(SeatState::bot_plays));
         seats
     }
 
@@ -89,11 +80,7 @@ impl<G: Game> Table<G> {
             .map(|(seat, state)| {
                 let shown = state.seating.view(seat);
                 let here = shown.present && state.presence == Presence::Here;
-                SeatView {
-                    present: here,
-                    bot_plays: state.bot_plays(),
-                    ..shown
-                }
+                SeatView { present: here, bot_plays: state.bot_plays(), ..shown }
             })
             .collect()
     }
@@ -103,15 +90,11 @@ impl<G: Game> Table<G> {
     }
 
     pub(super) fn seat_mut(&mut self, seat: Seat) -> &mut SeatState {
-        self.seats
-            .get_mut(seat.index())
-            .expect("events name seats of their own table")
+        self.seats.get_mut(seat.index()).expect("events name seats of their own table")
     }
 
     pub(super) fn first_seat(&self, is_wanted: impl Fn(&SeatState) -> bool) -> Option<Seat> {
-        self.numbered()
-            .find(|(_, state)| is_wanted(state))
-            .map(|(seat, _)| seat)
+        self.numbered().find(|(_, state)| is_wanted(state)).map(|(seat, _)| seat)
     }
 
     pub(super) fn summary_seats(&self) -> Vec<SummarySeat> {
@@ -129,11 +112,7 @@ impl<G: Game> Table<G> {
 
     /// How many seats are filled, and how many there are.
     pub fn filled(&self) -> (usize, usize) {
-        let open = self
-            .seat_views()
-            .iter()
-            .filter(|seat| seat.holder == Holder::Open)
-            .count();
+        let open = self.seat_views().iter().filter(|seat| seat.holder == Holder::Open).count();
         (self.seats.len() - open, self.seats.len())
     }
 }

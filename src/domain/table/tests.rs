@@ -68,10 +68,7 @@ impl Game for HighCard {
         if self.drawn[by.index()].is_some() {
             return Err(OneEach);
         }
-        Ok(vec![Fact::Drawn {
-            seat: by,
-            card: cx.seed[0] + by.0,
-        }])
+        Ok(vec![Fact::Drawn { seat: by, card: cx.seed[0] + by.0 }])
     }
 
     fn evolve(&mut self, event: &Fact) {
@@ -96,17 +93,11 @@ impl Game for HighCard {
             return None;
         };
         let winner = if first > second { Seat(0) } else { Seat(1) };
-        Some(Outcome {
-            winners: vec![winner],
-            scores: vec![i64::from(first), i64::from(second)],
-        })
+        Some(Outcome { winners: vec![winner], scores: vec![i64::from(first), i64::from(second)] })
     }
 
     fn awaiting(&self) -> Vec<Seat> {
-        (0u8..2)
-            .map(Seat)
-            .filter(|seat| self.drawn[seat.index()].is_none())
-            .collect()
+        (0u8..2).map(Seat).filter(|seat| self.drawn[seat.index()].is_none()).collect()
     }
 
     fn bot(_view: &Self::View, _seat: Seat, _dice: &mut Dice) -> Option<Wish> {
@@ -122,17 +113,11 @@ struct Play {
 }
 
 fn identity(name: &str) -> Identity {
-    Identity {
-        player: name.parse().expect("a player id"),
-        name: name.to_owned(),
-    }
+    Identity { player: name.parse().expect("a player id"), name: name.to_owned() }
 }
 
 fn human(name: &str) -> Seating {
-    Seating::Human {
-        player: name.parse().expect("a player id"),
-        name: name.to_owned(),
-    }
+    Seating::Human { player: name.parse().expect("a player id"), name: name.to_owned() }
 }
 
 fn id(text: &str) -> CommandId {
@@ -146,31 +131,18 @@ impl Play {
             rules: HighCard::RULES_VERSION,
             setup: serde_json::json!({}),
             options,
-            host: seats
-                .iter()
-                .any(|seat| *seat == human("ann"))
-                .then_some(Seat(0)),
+            host: seats.iter().any(|seat| *seat == human("ann")).then_some(Seat(0)),
             seats,
         };
-        let cause = Cause::Command {
-            player: identity("ann").player,
-            id: id("open"),
-        };
-        let mut play = Self {
-            table: Table::new(&opening).unwrap(),
-            now: 1_000,
-            commands: 0,
-        };
+        let cause = Cause::Command { player: identity("ann").player, id: id("open") };
+        let mut play = Self { table: Table::new(&opening).unwrap(), now: 1_000, commands: 0 };
         let first = Table::<HighCard>::open(opening, cause, &play.cx()).unwrap();
         play.table.evolve(&first);
         play
     }
 
     fn cx(&self) -> TurnContext {
-        TurnContext {
-            now: Timestamp::from_millis(self.now),
-            seed: [7; 32],
-        }
+        TurnContext { now: Timestamp::from_millis(self.now), seed: [7; 32] }
     }
 
     fn fold(&mut self, commit: Option<Commit<Fact>>) -> Vec<TableEvent<Fact>> {
@@ -190,9 +162,7 @@ impl Play {
         self.commands += 1;
         let id = id(&format!("c{}", self.commands));
         let decided = self.table.decide(&identity(name), id, command, &self.cx());
-        decided
-            .map(|commit| self.fold(commit))
-            .map_err(|refused| refused.code())
+        decided.map(|commit| self.fold(commit)).map_err(|refused| refused.code())
     }
 
     fn seat(
@@ -208,9 +178,7 @@ impl Play {
     }
 
     fn presence(&mut self, name: &str, change: PresenceChange) -> Vec<TableEvent<Fact>> {
-        let commit = self
-            .table
-            .on_presence(&identity(name).player, change, &self.cx());
+        let commit = self.table.on_presence(&identity(name).player, change, &self.cx());
         self.fold(commit)
     }
 
@@ -238,21 +206,14 @@ fn two_players() -> Play {
 fn a_game_ends_with_its_summary_and_states_what_must_follow() {
     let mut play = two_players();
     play.draw("ann").unwrap();
-    let decided = play.table.decide(
-        &identity("bea"),
-        id("last"),
-        TableCommand::Game(Wish::Draw),
-        &play.cx(),
-    );
+    let decided =
+        play.table.decide(&identity("bea"), id("last"), TableCommand::Game(Wish::Draw), &play.cx());
     let commit = decided.unwrap().unwrap();
     assert_eq!(commit.follow_up, [FollowUp::Complete]);
     play.table.evolve(&commit);
     assert_eq!(play.table.status(), Status::Ended);
     let summary = play.table.summary().unwrap();
-    assert_eq!(
-        (summary.closing, &summary.winners),
-        (Closing::Finished, &vec![Seat(1)])
-    );
+    assert_eq!((summary.closing, &summary.winners), (Closing::Finished, &vec![Seat(1)]));
     assert_eq!(summary.players[1].player, Some(identity("bea").player));
     assert_eq!(play.draw("ann"), Err("game_over"));
 }
@@ -260,65 +221,31 @@ fn a_game_ends_with_its_summary_and_states_what_must_follow() {
 #[test]
 fn a_command_sent_again_is_recognised() {
     let mut play = two_players();
-    let decided = play.table.decide(
-        &identity("ann"),
-        id("once"),
-        TableCommand::Game(Wish::Draw),
-        &play.cx(),
-    );
+    let decided =
+        play.table.decide(&identity("ann"), id("once"), TableCommand::Game(Wish::Draw), &play.cx());
     play.fold(decided.unwrap());
     let verdict = play.table.verdict_on(&identity("ann").player, &id("once"));
     assert_eq!(verdict, Some(play.table.last_seq()));
-    assert_eq!(
-        play.table.verdict_on(&identity("bea").player, &id("once")),
-        None
-    );
+    assert_eq!(play.table.verdict_on(&identity("bea").player, &id("once")), None);
 }
 
 #[test]
 fn only_the_host_changes_seats_and_only_before_the_start() {
     let mut play = Play::open(vec![human("ann"), Seating::Open], TableOptions::default());
     assert_eq!(play.seat("ann", SeatCommand::Start), Err("seats_open"));
-    assert_eq!(
-        play.seat("bea", SeatCommand::AddBot { seat: Seat(1) }),
-        Err("not_host")
-    );
-    assert_eq!(
-        play.seat("ann", SeatCommand::AddBot { seat: Seat(9) }),
-        Err("no_such_seat")
-    );
-    assert_eq!(
-        play.seat("ann", SeatCommand::RemovePlayer { seat: Seat(0) }),
-        Err("own_seat")
-    );
-    play.seat("ann", SeatCommand::AddBot { seat: Seat(1) })
-        .unwrap();
+    assert_eq!(play.seat("bea", SeatCommand::AddBot { seat: Seat(1) }), Err("not_host"));
+    assert_eq!(play.seat("ann", SeatCommand::AddBot { seat: Seat(9) }), Err("no_such_seat"));
+    assert_eq!(play.seat("ann", SeatCommand::RemovePlayer { seat: Seat(0) }), Err("own_seat"));
+    play.seat("ann", SeatCommand::AddBot { seat: Seat(1) }).unwrap();
     // A bot makes room for a human.
     play.seat("bea", SeatCommand::Sit { seat: None }).unwrap();
-    assert_eq!(
-        play.seat("ann", SeatCommand::AddBot { seat: Seat(1) }),
-        Err("seat_taken")
-    );
-    assert_eq!(
-        play.seat("cid", SeatCommand::Sit { seat: None }),
-        Err("no_free_seat")
-    );
-    assert_eq!(
-        play.seat(
-            "bea",
-            SeatCommand::Sit {
-                seat: Some(Seat(0))
-            }
-        ),
-        Err("already_seated")
-    );
+    assert_eq!(play.seat("ann", SeatCommand::AddBot { seat: Seat(1) }), Err("seat_taken"));
+    assert_eq!(play.seat("cid", SeatCommand::Sit { seat: None }), Err("no_free_seat"));
+    assert_eq!(play.seat("bea", SeatCommand::Sit { seat: Some(Seat(0)) }), Err("already_seated"));
     assert_eq!(play.draw("ann"), Err("not_started"));
     play.seat("ann", SeatCommand::Start).unwrap();
     assert_eq!(play.seat("ann", SeatCommand::Start), Err("already_started"));
-    assert_eq!(
-        play.seat("cid", SeatCommand::Sit { seat: None }),
-        Err("already_started")
-    );
+    assert_eq!(play.seat("cid", SeatCommand::Sit { seat: None }), Err("already_started"));
     assert_eq!(play.draw("cid"), Err("not_seated"));
 }
 
@@ -331,10 +258,7 @@ fn a_host_that_leaves_before_the_start_closes_the_table() {
 
 #[test]
 fn a_full_table_starts_by_itself_when_it_is_told_to() {
-    let options = TableOptions {
-        start: StartRule::WhenFull,
-        ..TableOptions::default()
-    };
+    let options = TableOptions { start: StartRule::WhenFull, ..TableOptions::default() };
     let mut play = Play::open(vec![Seating::Open, Seating::Bot], options);
     assert_eq!(play.table.status(), Status::Waiting);
     play.seat("cid", SeatCommand::Sit { seat: None }).unwrap();
@@ -345,18 +269,10 @@ fn a_full_table_starts_by_itself_when_it_is_told_to() {
 fn after_the_grace_a_bot_plays_on_and_the_player_may_come_back() {
     let mut play = two_players();
     play.presence("bea", PresenceChange::Went);
-    assert!(
-        play.table.bots_to_act().is_empty(),
-        "the grace has begun, no more"
-    );
+    assert!(play.table.bots_to_act().is_empty(), "the grace has begun, no more");
     assert!(!play.table.seat_views()[1].present);
     let events = play.pass_ms(5_000);
-    assert_eq!(
-        events,
-        [TableEvent::Lifecycle(Lifecycle::SeatTakenByBot {
-            seat: Seat(1)
-        })]
-    );
+    assert_eq!(events, [TableEvent::Lifecycle(Lifecycle::SeatTakenByBot { seat: Seat(1) })]);
     assert_eq!(play.table.bots_to_act(), [Seat(1)]);
     play.presence("bea", PresenceChange::Came);
     assert!(play.table.bots_to_act().is_empty());
@@ -376,10 +292,7 @@ fn a_move_takes_the_seat_back_from_the_bot() {
     let mut play = two_players();
     play.seat("bea", SeatCommand::Leave).unwrap();
     let events = play.draw("bea").unwrap();
-    assert_eq!(
-        events[0],
-        TableEvent::Lifecycle(Lifecycle::SeatReturned { seat: Seat(1) })
-    );
+    assert_eq!(events[0], TableEvent::Lifecycle(Lifecycle::SeatReturned { seat: Seat(1) }));
     assert_eq!(events.len(), 2);
 }
 
@@ -387,17 +300,9 @@ fn a_move_takes_the_seat_back_from_the_bot() {
 fn the_host_hands_over_to_a_player_who_is_here() {
     let mut play = two_players();
     let events = play.seat("ann", SeatCommand::Leave).unwrap();
-    assert!(
-        events.contains(&TableEvent::Lifecycle(Lifecycle::HostChanged {
-            to: Seat(1)
-        }))
-    );
+    assert!(events.contains(&TableEvent::Lifecycle(Lifecycle::HostChanged { to: Seat(1) })));
     play.seat("ann", SeatCommand::Sit { seat: None }).unwrap();
-    assert_eq!(
-        play.table.host(),
-        Some(Seat(1)),
-        "rights do not return by themselves"
-    );
+    assert_eq!(play.table.host(), Some(Seat(1)), "rights do not return by themselves");
 }
 
 #[test]
@@ -411,10 +316,7 @@ fn a_table_that_everyone_left_is_dropped_after_a_while() {
 
 #[test]
 fn a_table_of_bots_alone_is_not_deserted() {
-    let options = TableOptions {
-        start: StartRule::WhenFull,
-        ..TableOptions::default()
-    };
+    let options = TableOptions { start: StartRule::WhenFull, ..TableOptions::default() };
     let mut play = Play::open(vec![Seating::Bot, Seating::Bot], options);
     assert_eq!(play.pass_ms(1_000_000), []);
     let decided = play.table.decide_for_bot(Seat(0), &play.cx());
@@ -423,21 +325,12 @@ fn a_table_of_bots_alone_is_not_deserted() {
 
 #[test]
 fn a_limit_on_thinking_makes_one_decision_and_leaves_the_seat_to_its_player() {
-    let options = TableOptions {
-        turn_limit_ms: Some(2_000),
-        ..TableOptions::default()
-    };
+    let options = TableOptions { turn_limit_ms: Some(2_000), ..TableOptions::default() };
     let mut play = Play::open(vec![human("ann"), Seating::Bot], options);
     play.seat("ann", SeatCommand::Start).unwrap();
     assert_eq!(play.table.next_due(), Some(Timestamp::from_millis(3_000)));
     let events = play.pass_ms(2_000);
-    assert_eq!(
-        events,
-        [TableEvent::Game(Fact::Drawn {
-            seat: Seat(0),
-            card: 7
-        })]
-    );
+    assert_eq!(events, [TableEvent::Game(Fact::Drawn { seat: Seat(0), card: 7 })]);
     assert!(!play.table.seat_views()[0].bot_plays);
 }
 
@@ -445,10 +338,7 @@ fn a_limit_on_thinking_makes_one_decision_and_leaves_the_seat_to_its_player() {
 fn views_and_events_keep_a_drawn_card_to_its_seat() {
     let mut play = two_players();
     let events = play.draw("ann").unwrap();
-    assert_eq!(
-        play.table.view(Viewer::Seated(Seat(0))).game,
-        [Some(7), None]
-    );
+    assert_eq!(play.table.view(Viewer::Seated(Seat(0))).game, [Some(7), None]);
     for other in [Viewer::Seated(Seat(1)), Viewer::Spectator] {
         assert_eq!(play.table.view(other).game, [None, None]);
         assert_eq!(events[0].view::<HighCard>(other), None);
@@ -460,10 +350,7 @@ fn account_ids_are_in_no_view() {
     let play = two_players();
     let view = serde_json::to_string(&play.table.view(Viewer::Spectator)).unwrap();
     assert!(view.contains("\"name\":\"bea\""), "{view}");
-    assert!(
-        !view.contains("player_id") && !view.contains("\"player\""),
-        "{view}"
-    );
+    assert!(!view.contains("player_id") && !view.contains("\"player\""), "{view}");
 }
 
 #[test]
@@ -477,24 +364,10 @@ fn what_cannot_be_played_is_not_opened() {
             seats,
             host: None,
         };
-        let cx = TurnContext {
-            now: Timestamp::default(),
-            seed: [0; 32],
-        };
-        Table::<HighCard>::open(opening, Cause::Clock, &cx)
-            .map_err(|rule| rule.code())
-            .map(|_| ())
+        let cx = TurnContext { now: Timestamp::default(), seed: [0; 32] };
+        Table::<HighCard>::open(opening, Cause::Clock, &cx).map_err(|rule| rule.code()).map(|_| ())
     };
-    assert_eq!(
-        open(vec![Seating::Open], TableOptions::default()),
-        Err("bad_opening")
-    );
-    let delays = TableOptions {
-        bot_delay_ms: (5, 1),
-        ..TableOptions::default()
-    };
-    assert_eq!(
-        open(vec![Seating::Open, Seating::Open], delays),
-        Err("bad_opening")
-    );
+    assert_eq!(open(vec![Seating::Open], TableOptions::default()), Err("bad_opening"));
+    let delays = TableOptions { bot_delay_ms: (5, 1), ..TableOptions::default() };
+    assert_eq!(open(vec![Seating::Open, Seating::Open], delays), Err("bad_opening"));
 }

@@ -31,9 +31,7 @@ pub(super) fn choose(view: &View, seat: Seat, dice: &mut Dice) -> Option<Command
         Phase::Preparation => Some(decide_redeal(view, seat, dice)),
         Phase::Declaration => {
             let value = nearest(&view.legal_declarations, estimate(view, seat, hand))?;
-            Some(Command::Declare {
-                value: i64::from(value),
-            })
+            Some(Command::Declare { value: i64::from(value) })
         }
         Phase::Turn => {
             let reckoning = Reckoning::new(view, hand);
@@ -56,9 +54,7 @@ pub(super) fn choose(view: &View, seat: Seat, dice: &mut Dice) -> Option<Command
 /// Asks for a redeal with probability 0.8, and half as often when far in the lead in a long game.
 fn decide_redeal(view: &View, seat: Seat, dice: &mut Dice) -> Command {
     let own = view.totals[seat.index()];
-    let others = (0..4)
-        .filter(|other| *other != seat.index())
-        .map(|other| view.totals[other]);
+    let others = (0..4).filter(|other| *other != seat.index()).map(|other| view.totals[other]);
     let far_ahead = view.round > 10 && others.into_iter().all(|total| own - total > 10);
     if dice.random_bool(if far_ahead { 0.4 } else { 0.8 }) {
         Command::RedealAccept {}
@@ -70,10 +66,7 @@ fn decide_redeal(view: &View, seat: Seat, dice: &mut Dice) -> Command {
 /// How many piles a hand is good for.
 fn estimate(view: &View, seat: Seat, hand: &[Piece]) -> f64 {
     let reckoning = Reckoning::new(view, hand);
-    let leads = view
-        .starter
-        .as_ref()
-        .is_some_and(|starter| starter.seat == seat);
+    let leads = view.starter.as_ref().is_some_and(|starter| starter.seat == seat);
     let mut rest = hand.to_vec();
     let mut piles = 0.0;
     // Sets first, the most promising each time: a set is worth more than its pieces one by one.
@@ -82,15 +75,8 @@ fn estimate(view: &View, seat: Seat, hand: &[Piece]) -> f64 {
         rest = without(&rest, set).expect("the set was made from these pieces");
     }
     // Sets only win for who has the lead; without it they depend on a single that takes it.
-    let singles: f64 = rest
-        .iter()
-        .map(|piece| reckoning.win_chance(&[*piece]))
-        .sum();
-    let lead_chance = if leads {
-        1.0
-    } else {
-        (0.3 + 0.5 * singles).min(1.0)
-    };
+    let singles: f64 = rest.iter().map(|piece| reckoning.win_chance(&[*piece])).sum();
+    let lead_chance = if leads { 1.0 } else { (0.3 + 0.5 * singles).min(1.0) };
     piles * lead_chance + singles
 }
 
@@ -101,22 +87,13 @@ fn best_set(reckoning: &Reckoning<'_>, pieces: &[Piece]) -> Option<(&'static [Pi
     valid_plays(pieces)
         .filter(|set| set.len() > 1)
         .map(|set| (set, reckoning.win_chance(set) * size(set)))
-        .filter(|(set, gain)| {
-            *gain
-                > set
-                    .iter()
-                    .map(|piece| reckoning.win_chance(&[*piece]))
-                    .sum()
-        })
+        .filter(|(set, gain)| *gain > set.iter().map(|piece| reckoning.win_chance(&[*piece])).sum())
         .max_by(|(_, gain), (_, other)| gain.total_cmp(other))
 }
 
 fn nearest(legal: &[u8], wish: f64) -> Option<u8> {
     let distance = |value: &u8| (f64::from(*value) - wish).abs();
-    legal
-        .iter()
-        .copied()
-        .min_by(|one, other| distance(one).total_cmp(&distance(other)))
+    legal.iter().copied().min_by(|one, other| distance(one).total_cmp(&distance(other)))
 }
 
 /// The valid set to lead with.
@@ -125,9 +102,7 @@ fn lead(reckoning: &Reckoning<'_>, wanted: i64) -> Option<Vec<Piece>> {
     let wished = sets()
         .filter(|(set, chance)| fits(set.len(), wanted) && *chance >= WORTH_TRYING)
         .max_by(|(set, chance), (other, other_chance)| {
-            set.len()
-                .cmp(&other.len())
-                .then(chance.total_cmp(other_chance))
+            set.len().cmp(&other.len()).then(chance.total_cmp(other_chance))
         });
     let (set, _) = wished.or_else(|| sets().min_by(|(_, one), (_, other)| one.total_cmp(other)))?;
     Some(set.to_vec())
@@ -168,8 +143,7 @@ fn duck(reckoning: &Reckoning<'_>, wanted: i64, count: usize) -> Vec<Piece> {
     choices(reckoning.hand, count)
         .map(|pieces| (rank(&pieces), pieces))
         .max_by(|((safe, worth), _), ((other_safe, other_worth), _)| {
-            safe.total_cmp(other_safe)
-                .then(worth.total_cmp(other_worth))
+            safe.total_cmp(other_safe).then(worth.total_cmp(other_worth))
         })
         .map(|(_, pieces)| pieces)
         .expect("a follower has as many pieces as the leader played")
@@ -178,15 +152,12 @@ fn duck(reckoning: &Reckoning<'_>, wanted: i64, count: usize) -> Vec<Piece> {
 /// All choices of this many pieces of a hand.
 fn choices(hand: &[Piece], count: usize) -> impl Iterator<Item = Vec<Piece>> {
     // Each is a number whose bits say which pieces are taken; a hand has at most eight.
-    (0..1_u16 << hand.len())
-        .filter(move |choice| choice.count_ones() as usize == count)
-        .map(|choice| {
+    (0..1_u16 << hand.len()).filter(move |choice| choice.count_ones() as usize == count).map(
+        |choice| {
             let taken = |place: &usize| choice >> place & 1 == 1;
-            (0..hand.len())
-                .filter(taken)
-                .map(|place| hand[place])
-                .collect()
-        })
+            (0..hand.len()).filter(taken).map(|place| hand[place]).collect()
+        },
+    )
 }
 
 /// What a seat can work out from its view.

@@ -33,9 +33,7 @@ pub fn check(previous: &[u8], zero_streak: u8, value: i64) -> Result<u8, Rejecti
 
 /// The numbers a seat may declare, rising.
 pub fn legal(previous: &[u8], zero_streak: u8) -> Vec<u8> {
-    (0..=PILES)
-        .filter(|value| check(previous, zero_streak, i64::from(*value)).is_ok())
-        .collect()
+    (0..=PILES).filter(|value| check(previous, zero_streak, i64::from(*value)).is_ok()).collect()
 }
 
 /// A seat's zero streak once it has declared.

@@ -191,16 +191,9 @@ impl EventView {
                 round: *round,
                 deal: *deal,
                 hand_sizes: hands.each_ref().map(Vec::len),
-                hand: viewer
-                    .seat()
-                    .and_then(|seat| hands.get(seat.index()))
-                    .cloned(),
+                hand: viewer.seat().and_then(|seat| hands.get(seat.index())).cloned(),
             },
-            Event::RedealDecisionMade {
-                seat,
-                accepted,
-                by_timeout,
-            } => {
+            Event::RedealDecisionMade { seat, accepted, by_timeout } => {
                 let own = viewer == Viewer::Seated(*seat);
                 Self::RedealDecisionMade {
                     seat: *seat,
@@ -208,13 +201,7 @@ impl EventView {
                     by_timeout: own.then_some(*by_timeout),
                 }
             }
-            Event::PiecesPlayed {
-                seat,
-                count: _,
-                pieces,
-                play_type,
-                strength,
-            } => {
+            Event::PiecesPlayed { seat, count: _, pieces, play_type, strength } => {
                 let play = Play {
                     seat: *seat,
                     pieces: pieces.clone(),

@@ -44,11 +44,7 @@ impl LiapTui {
         if now >= decisions.deadline {
             return Err(Rejection::TooLate);
         }
-        Ok(Event::RedealDecisionMade {
-            seat: by,
-            accepted,
-            by_timeout: false,
-        })
+        Ok(Event::RedealDecisionMade { seat: by, accepted, by_timeout: false })
     }
 
     fn judge_declaration(&self, by: Seat, value: i64) -> Result<Event, Rejection> {
@@ -91,22 +87,11 @@ impl LiapTui {
         if without(&self.hands[by.index()], &pieces).is_none() {
             return Err(Rejection::NotInHand);
         }
-        let Play {
-            seat,
-            pieces,
-            play_type,
-            strength,
-        } = Play::new(by, pieces);
+        let Play { seat, pieces, play_type, strength } = Play::new(by, pieces);
         if self.plays.is_empty() && play_type == PlayType::Invalid {
             return Err(Rejection::InvalidLead);
         }
         let count = u8::try_from(pieces.len()).expect("a play has at most 6 pieces");
-        Ok(Event::PiecesPlayed {
-            seat,
-            count,
-            pieces,
-            play_type,
-            strength,
-        })
+        Ok(Event::PiecesPlayed { seat, count, pieces, play_type, strength })
     }
 }

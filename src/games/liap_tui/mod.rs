@@ -45,10 +45,7 @@ impl Game for LiapTui {
     }
 
     fn paced(pace: f64) -> Setup {
-        Setup {
-            pauses: Pauses::default().scaled(pace),
-            ..Setup::default()
-        }
+        Setup { pauses: Pauses::default().scaled(pace), ..Setup::default() }
     }
 
     fn new(setup: Setup) -> Self {
@@ -100,9 +97,7 @@ impl Game for LiapTui {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        self.redeal_decisions()
-            .map(|decisions| decisions.deadline)
-            .or(self.pause_until)
+        self.redeal_decisions().map(|decisions| decisions.deadline).or(self.pause_until)
     }
 
     /// Also goes on from a state in which nothing is waited for, so that a test may stop between two

@@ -92,11 +92,7 @@ impl Piece {
 
     pub fn colour(self) -> Colour {
         // Red of a name is always one point above black of that name.
-        if self.points().is_multiple_of(2) {
-            Colour::Red
-        } else {
-            Colour::Black
-        }
+        if self.points().is_multiple_of(2) { Colour::Red } else { Colour::Black }
     }
 
     /// How many of this kind are in the deck.
@@ -111,10 +107,7 @@ impl Piece {
 
 /// All 32 pieces, in no player's order.
 pub fn deck() -> Vec<Piece> {
-    Piece::KINDS
-        .into_iter()
-        .flat_map(|kind| std::iter::repeat_n(kind, kind.copies()))
-        .collect()
+    Piece::KINDS.into_iter().flat_map(|kind| std::iter::repeat_n(kind, kind.copies())).collect()
 }
 
 /// A fair deal of the whole deck.
@@ -157,18 +150,9 @@ mod tests {
     fn the_deck_is_that_of_the_rules() {
         assert_eq!(deck().len(), 32);
         assert_eq!(points(&deck()), 192);
-        assert_eq!(
-            deck()
-                .iter()
-                .filter(|piece| piece.points() > WEAK_MAX)
-                .count(),
-            8
-        );
+        assert_eq!(deck().iter().filter(|piece| piece.points() > WEAK_MAX).count(), 8);
         for pair in Piece::KINDS.chunks(2) {
-            assert_eq!(
-                (pair[0].colour(), pair[1].colour()),
-                (Colour::Red, Colour::Black)
-            );
+            assert_eq!((pair[0].colour(), pair[1].colour()), (Colour::Red, Colour::Black));
             assert_eq!(pair[0].name(), pair[1].name());
             assert_eq!(pair[0].points(), pair[1].points() + 1);
         }
@@ -186,10 +170,7 @@ mod tests {
     #[test]
     fn a_hand_gives_only_what_it_holds() {
         let hand = [Piece::AdvisorRed, Piece::SoldierRed, Piece::SoldierRed];
-        assert_eq!(
-            without(&hand, &[Piece::SoldierRed; 2]),
-            Some(vec![Piece::AdvisorRed])
-        );
+        assert_eq!(without(&hand, &[Piece::SoldierRed; 2]), Some(vec![Piece::AdvisorRed]));
         assert_eq!(without(&hand, &[Piece::SoldierRed; 3]), None);
         assert_eq!(without(&hand, &[Piece::AdvisorRed; 2]), None);
     }

@@ -111,12 +111,7 @@ impl Play {
         pieces.sort_unstable();
         let play_type = PlayType::of(&pieces);
         let strength = play_type.strength(&pieces);
-        Self {
-            seat,
-            pieces,
-            play_type,
-            strength,
-        }
+        Self { seat, pieces, play_type, strength }
     }
 
     /// Whether this play takes the lead from an earlier one. A tie does not.
@@ -129,9 +124,7 @@ impl Play {
 
 /// The best of a turn's plays, given in play order with the leader's first.
 pub fn best(plays: &[Play]) -> Option<&Play> {
-    plays
-        .iter()
-        .reduce(|best, play| if play.beats(best) { play } else { best })
+    plays.iter().reduce(|best, play| if play.beats(best) { play } else { best })
 }
 
 /// The 56 distinct sets that are valid plays.
@@ -145,16 +138,9 @@ pub static VALID_SETS: LazyLock<Vec<Vec<Piece>>> = LazyLock::new(|| {
         let kinds = [top, top + 2, top + 4].map(|place| Piece::KINDS[place]);
         for extra in 0..8_u8 {
             let mut set = kinds.to_vec();
-            set.extend(
-                (0..3)
-                    .filter(|bit| extra >> bit & 1 == 1)
-                    .map(|bit: usize| kinds[bit]),
-            );
+            set.extend((0..3).filter(|bit| extra >> bit & 1 == 1).map(|bit: usize| kinds[bit]));
             set.sort_unstable();
-            if set
-                .iter()
-                .all(|p| set.iter().filter(|q| *q == p).count() <= p.copies())
-            {
+            if set.iter().all(|p| set.iter().filter(|q| *q == p).count() <= p.copies()) {
                 sets.push(set);
             }
         }
@@ -164,10 +150,7 @@ pub static VALID_SETS: LazyLock<Vec<Vec<Piece>>> = LazyLock::new(|| {
 
 /// Every distinct valid play that can be made from these pieces.
 pub fn valid_plays(pieces: &[Piece]) -> impl Iterator<Item = &'static [Piece]> {
-    VALID_SETS
-        .iter()
-        .map(Vec::as_slice)
-        .filter(|set| without(pieces, set).is_some())
+    VALID_SETS.iter().map(Vec::as_slice).filter(|set| without(pieces, set).is_some())
 }
 
 #[cfg(test)]
@@ -182,13 +165,11 @@ mod tests {
         };
         (0..=kind.copies().min(size))
             .flat_map(|copies| {
-                multisets(rest, size - copies)
-                    .into_iter()
-                    .map(move |mut set| {
-                        set.extend(std::iter::repeat_n(*kind, copies));
-                        set.sort_unstable();
-                        set
-                    })
+                multisets(rest, size - copies).into_iter().map(move |mut set| {
+                    set.extend(std::iter::repeat_n(*kind, copies));
+                    set.sort_unstable();
+                    set
+                })
             })
             .collect()
     }
@@ -209,9 +190,7 @@ mod tests {
     fn there_are_56_valid_sets() {
         let mut counts = BTreeMap::new();
         for set in VALID_SETS.iter() {
-            *counts
-                .entry(format!("{:?}", PlayType::of(set)))
-                .or_insert(0) += 1;
+            *counts.entry(format!("{:?}", PlayType::of(set))).or_insert(0) += 1;
         }
         let expected = [
             ("DoubleStraight", 2),
@@ -224,12 +203,7 @@ mod tests {
             ("Straight", 4),
             ("ThreeOfAKind", 2),
         ];
-        assert_eq!(
-            counts,
-            expected
-                .map(|(name, count)| (name.to_owned(), count))
-                .into()
-        );
+        assert_eq!(counts, expected.map(|(name, count)| (name.to_owned(), count)).into());
     }
 
     #[test]
@@ -242,10 +216,7 @@ mod tests {
     fn a_spare_piece_adds_no_strength_to_an_extended_straight() {
         use Piece::{CannonBlack, CannonRed, ChariotBlack, ChariotRed, HorseBlack, HorseRed};
         let red = Play::new(Seat(0), vec![ChariotRed, HorseRed, CannonRed, CannonRed]);
-        let black = Play::new(
-            Seat(1),
-            vec![ChariotBlack, ChariotBlack, HorseBlack, CannonBlack],
-        );
+        let black = Play::new(Seat(1), vec![ChariotBlack, ChariotBlack, HorseBlack, CannonBlack]);
         assert_eq!(points(&red.pieces), points(&black.pieces));
         assert!(red.beats(&black) && !black.beats(&red));
     }

@@ -36,16 +36,10 @@ impl LiapTui {
 
     /// The declines of those who let the time run out.
     pub(super) fn redeal_timeouts(&self, now: Timestamp) -> Vec<Event> {
-        let expired = self
-            .redeal_decisions()
-            .filter(|decisions| now >= decisions.deadline);
+        let expired = self.redeal_decisions().filter(|decisions| now >= decisions.deadline);
         let undecided = expired.into_iter().flat_map(RedealDecisions::undecided);
         undecided
-            .map(|seat| Event::RedealDecisionMade {
-                seat,
-                accepted: false,
-                by_timeout: true,
-            })
+            .map(|seat| Event::RedealDecisionMade { seat, accepted: false, by_timeout: true })
             .collect()
     }
 
@@ -57,11 +51,7 @@ impl LiapTui {
         match &self.stage {
             Stage::Dealing => {
                 let (round, deal_number) = (self.round, self.deal + 1);
-                vec![Event::PiecesDealt {
-                    round,
-                    deal: deal_number,
-                    hands: deal(dice),
-                }]
+                vec![Event::PiecesDealt { round, deal: deal_number, hands: deal(dice) }]
             }
             Stage::Dealt => vec![self.look_for_weak_hands(now)],
             Stage::Deciding(decisions) if decisions.undecided().next().is_some() => Vec::new(),
@@ -106,9 +96,7 @@ impl LiapTui {
 
     /// The facts with which play begins.
     pub(super) fn first_facts(&self) -> Vec<Event> {
-        let mut facts = vec![Event::GameStarted {
-            target: self.setup.target,
-        }];
+        let mut facts = vec![Event::GameStarted { target: self.setup.target }];
         facts.extend(self.begin_round());
         facts
     }
@@ -116,51 +104,28 @@ impl LiapTui {
     fn begin_round(&self) -> Vec<Event> {
         let (from, to, round) = (self.stage.phase(), Phase::Preparation, self.round + 1);
         vec![
-            Event::PhaseChanged {
-                from,
-                to,
-                round,
-                turn: 0,
-                until: None,
-            },
-            Event::RoundStarted {
-                round,
-                multiplier: 1,
-            },
+            Event::PhaseChanged { from, to, round, turn: 0, until: None },
+            Event::RoundStarted { round, multiplier: 1 },
         ]
     }
 
     fn look_for_weak_hands(&self, now: Timestamp) -> Event {
-        let weak: Vec<_> = (0..4)
-            .map(Seat)
-            .filter(|seat| is_weak(&self.hands[seat.index()]))
-            .collect();
+        let weak: Vec<_> =
+            (0..4).map(Seat).filter(|seat| is_weak(&self.hands[seat.index()])).collect();
         if weak.is_empty() {
             return self.keep_hands(Vec::new(), now);
         }
         let deadline = now.plus_millis(self.setup.redeal_limit_ms);
-        Event::WeakHandsFound {
-            round: self.round,
-            seats: weak,
-            deadline,
-        }
+        Event::WeakHandsFound { round: self.round, seats: weak, deadline }
     }
 
     fn redeal_or_keep(&self, decisions: &RedealDecisions, now: Timestamp) -> Event {
         let (accepting, declining) = (decisions.who_said(true), decisions.who_said(false));
         let current_starter = self.requester.or(self.last_turn_winner).unwrap_or(Seat(0));
-        match order_from(current_starter)
-            .into_iter()
-            .find(|seat| accepting.contains(seat))
-        {
+        match order_from(current_starter).into_iter().find(|seat| accepting.contains(seat)) {
             Some(requester) => {
                 let multiplier = self.multiplier + 1;
-                Event::RedealExecuted {
-                    accepting,
-                    declining,
-                    requester,
-                    multiplier,
-                }
+                Event::RedealExecuted { accepting, declining, requester, multiplier }
             }
             None => self.keep_hands(declining, now),
         }
@@ -172,10 +137,7 @@ impl LiapTui {
             (None, true) => self.setup.pauses.deal_ms,
             (None, false) => 0,
         };
-        Event::HandsKept {
-            declining,
-            until: pause(pause_ms, now),
-        }
+        Event::HandsKept { declining, until: pause(pause_ms, now) }
     }
 
     fn choose_starter(&self) -> Event {
@@ -189,28 +151,14 @@ impl LiapTui {
                 (seat, StarterReason::HasGeneralRed)
             }
         };
-        Event::StarterChosen {
-            seat,
-            reason,
-            order: order_from(seat),
-        }
+        Event::StarterChosen { seat, reason, order: order_from(seat) }
     }
 
     fn begin_turn(&self, leader: Seat) -> Vec<Event> {
         let (from, to, turn) = (self.stage.phase(), Phase::Turn, self.turn + 1);
         vec![
-            Event::PhaseChanged {
-                from,
-                to,
-                round: self.round,
-                turn,
-                until: None,
-            },
-            Event::TurnStarted {
-                turn,
-                leader,
-                order: order_from(leader),
-            },
+            Event::PhaseChanged { from, to, round: self.round, turn, until: None },
+            Event::TurnStarted { turn, leader, order: order_from(leader) },
         ]
     }
 
@@ -232,13 +180,7 @@ impl LiapTui {
 
     fn score_round(&self) -> RoundScore {
         let declared = self.declared.map(Option::unwrap_or_default);
-        RoundScore::new(
-            self.round,
-            self.multiplier,
-            declared,
-            self.piles,
-            self.totals,
-        )
+        RoundScore::new(self.round, self.multiplier, declared, self.piles, self.totals)
     }
 
     fn end_game(&self, now: Timestamp) -> Option<Vec<Event>> {
@@ -252,10 +194,7 @@ impl LiapTui {
             ranking: ranking(self.totals),
             rounds_played: self.round,
         };
-        Some(vec![
-            self.enter(Phase::GameOver, 0, now),
-            Event::GameEnded(result),
-        ])
+        Some(vec![self.enter(Phase::GameOver, 0, now), Event::GameEnded(result)])
     }
 }
 

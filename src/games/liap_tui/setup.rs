@@ -17,11 +17,7 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        Self {
-            target: 50,
-            redeal_limit_ms: 30_000,
-            pauses: Pauses::default(),
-        }
+        Self { target: 50, redeal_limit_ms: 30_000, pauses: Pauses::default() }
     }
 }
 
@@ -84,11 +80,7 @@ impl Pauses {
 
     fn longest_ms(&self) -> u64 {
         let mut all = self.clone();
-        all.all_mut()
-            .into_iter()
-            .map(|pause| *pause)
-            .max()
-            .unwrap_or_default()
+        all.all_mut().into_iter().map(|pause| *pause).max().unwrap_or_default()
     }
 
     fn all_mut(&mut self) -> [&mut u64; 6] {
@@ -117,9 +109,7 @@ impl Setup {
             return Err(format!("target is a number from 1 to {TARGET_MAX}"));
         }
         if !(1..=REDEAL_LIMIT_MAX_MS).contains(&self.redeal_limit_ms) {
-            return Err(format!(
-                "redeal_limit_ms is a number from 1 to {REDEAL_LIMIT_MAX_MS}"
-            ));
+            return Err(format!("redeal_limit_ms is a number from 1 to {REDEAL_LIMIT_MAX_MS}"));
         }
         if self.pauses.longest_ms() > PAUSE_MAX_MS {
             return Err(format!("a pause takes at most {PAUSE_MAX_MS} ms"));
@@ -134,18 +124,9 @@ mod tests {
 
     #[test]
     fn an_empty_request_gets_the_rules_as_written() {
-        assert_eq!(
-            serde_json::from_str::<Setup>("{}").unwrap(),
-            Setup::default()
-        );
+        assert_eq!(serde_json::from_str::<Setup>("{}").unwrap(), Setup::default());
         let partial = serde_json::from_str::<Setup>(r#"{"pauses":{"deal_ms":1}}"#).unwrap();
-        assert_eq!(
-            partial.pauses,
-            Pauses {
-                deal_ms: 1,
-                ..Pauses::default()
-            }
-        );
+        assert_eq!(partial.pauses, Pauses { deal_ms: 1, ..Pauses::default() });
         assert!(serde_json::from_str::<Setup>(r#"{"traget":50}"#).is_err());
     }
 
@@ -158,23 +139,11 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let pauses = Pauses {
-            scoring_ms: 60_001,
-            ..Pauses::none()
-        };
+        let pauses = Pauses { scoring_ms: 60_001, ..Pauses::none() };
         for bad in [
-            Setup {
-                target: 0,
-                ..Setup::default()
-            },
-            Setup {
-                redeal_limit_ms: 0,
-                ..Setup::default()
-            },
-            Setup {
-                pauses,
-                ..Setup::default()
-            },
+            Setup { target: 0, ..Setup::default() },
+            Setup { redeal_limit_ms: 0, ..Setup::default() },
+            Setup { pauses, ..Setup::default() },
         ] {
             assert!(bad.check().is_err(), "{bad:?} was taken");
         }

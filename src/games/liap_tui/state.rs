@@ -103,10 +103,7 @@ pub(super) struct RedealDecisions {
 
 impl RedealDecisions {
     pub(super) fn undecided(&self) -> impl Iterator<Item = Seat> {
-        self.weak
-            .iter()
-            .copied()
-            .filter(|seat| self.accepted[seat.index()].is_none())
+        self.weak.iter().copied().filter(|seat| self.accepted[seat.index()].is_none())
     }
 
     pub(super) fn who_said(&self, accepted: bool) -> Vec<Seat> {
@@ -149,11 +146,7 @@ impl LiapTui {
 
     /// The redeal that weak seats are deciding on.
     pub(super) fn redeal_decisions(&self) -> Option<&RedealDecisions> {
-        if let Stage::Deciding(decisions) = &self.stage {
-            Some(decisions)
-        } else {
-            None
-        }
+        if let Stage::Deciding(decisions) = &self.stage { Some(decisions) } else { None }
     }
 
     /// The seat whose declaration or play is due.
@@ -193,26 +186,17 @@ impl LiapTui {
                 self.hands.iter_mut().for_each(|hand| hand.sort_unstable());
                 self.stage = Stage::Dealt;
             }
-            Event::WeakHandsFound {
-                seats, deadline, ..
-            } => {
+            Event::WeakHandsFound { seats, deadline, .. } => {
                 let (weak, accepted) = (seats.clone(), [None; 4]);
-                self.stage = Stage::Deciding(RedealDecisions {
-                    weak,
-                    accepted,
-                    deadline: *deadline,
-                });
+                self.stage =
+                    Stage::Deciding(RedealDecisions { weak, accepted, deadline: *deadline });
             }
             Event::RedealDecisionMade { seat, accepted, .. } => {
                 if let Stage::Deciding(decisions) = &mut self.stage {
                     decisions.accepted[seat.index()] = Some(*accepted);
                 }
             }
-            Event::RedealExecuted {
-                requester,
-                multiplier,
-                ..
-            } => {
+            Event::RedealExecuted { requester, multiplier, .. } => {
                 self.requester = Some(*requester);
                 self.multiplier = *multiplier;
                 self.hands = Hands::default();
@@ -222,23 +206,10 @@ impl LiapTui {
                 self.stage = Stage::Kept;
                 self.pause_until = *until;
             }
-            Event::StarterChosen {
-                seat,
-                reason,
-                order,
-            } => {
-                self.starter = Some(Starter {
-                    seat: *seat,
-                    reason: *reason,
-                    order: *order,
-                });
+            Event::StarterChosen { seat, reason, order } => {
+                self.starter = Some(Starter { seat: *seat, reason: *reason, order: *order });
             }
-            Event::DeclarationMade {
-                seat,
-                value,
-                zero_streak,
-                ..
-            } => {
+            Event::DeclarationMade { seat, value, zero_streak, .. } => {
                 self.declared[seat.index()] = Some(*value);
                 self.zero_streaks[seat.index()] = *zero_streak;
             }
@@ -247,35 +218,16 @@ impl LiapTui {
                 self.leader = Some(*leader);
                 self.plays.clear();
             }
-            Event::PiecesPlayed {
-                seat,
-                count: _,
-                pieces,
-                play_type,
-                strength,
-            } => {
+            Event::PiecesPlayed { seat, count: _, pieces, play_type, strength } => {
                 let hand = &mut self.hands[seat.index()];
                 // A play that was judged is in the hand.
                 if let Some(rest) = without(hand, pieces) {
                     *hand = rest;
                 }
                 let (pieces, play_type, strength) = (pieces.clone(), *play_type, *strength);
-                self.plays.push(Play {
-                    seat: *seat,
-                    pieces,
-                    play_type,
-                    strength,
-                });
+                self.plays.push(Play { seat: *seat, pieces, play_type, strength });
             }
-            Event::TurnCompleted {
-                turn,
-                plays,
-                winner,
-                piles_won,
-                piles,
-                until,
-                ..
-            } => {
+            Event::TurnCompleted { turn, plays, winner, piles_won, piles, until, .. } => {
                 self.piles = *piles;
                 self.last_turn_winner = Some(*winner);
                 self.turns.push(CompletedTurn {

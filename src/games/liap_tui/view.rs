@@ -109,9 +109,7 @@ impl View {
             hand: seat.map(|seat| game.hands[seat.index()].clone()),
             hand_sizes: game.hands.each_ref().map(Vec::len),
             deal: game.deal,
-            redeal: game
-                .redeal_decisions()
-                .map(|decisions| RedealView::new(decisions, seat)),
+            redeal: game.redeal_decisions().map(|decisions| RedealView::new(decisions, seat)),
             requester: game.requester,
             starter: game.starter.clone(),
             declared: game.declared,
@@ -124,21 +122,14 @@ impl View {
             },
             leader: game.leader,
             required: game.required(),
-            plays: game
-                .plays
-                .iter()
-                .map(|play| PlayView::new(play, viewer))
-                .collect(),
+            plays: game.plays.iter().map(|play| PlayView::new(play, viewer)).collect(),
             last_turn: game.turns.last().cloned(),
             pieces_out: pieces_out(&game.turns),
             piles: game.piles,
             totals: game.totals,
             scores: game.scores.clone(),
             perfect_rounds: std::array::from_fn(|seat| {
-                game.scores
-                    .iter()
-                    .filter(|score| score.perfect[seat])
-                    .count()
+                game.scores.iter().filter(|score| score.perfect[seat]).count()
             }),
             ranking: ranking(game.totals),
             result: game.result.clone(),

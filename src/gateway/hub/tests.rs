@@ -56,29 +56,17 @@ impl Scene {
             shutdown: CancellationToken::new(),
         };
         let hub = Hub::new(context, TaskTracker::new());
-        Self {
-            bus,
-            faults,
-            catalog,
-            clock,
-            hub,
-        }
+        Self { bus, faults, catalog, clock, hub }
     }
 
     fn cx(&self) -> TurnContext {
-        TurnContext {
-            now: self.clock.now(),
-            seed: [7; 32],
-        }
+        TurnContext { now: self.clock.now(), seed: [7; 32] }
     }
 
     /// A table that has begun, not yet in the log beyond its opening.
     async fn open(&self) -> Playing {
         let kind: Kind = "hidden-number".parse().unwrap();
-        let nok = Identity {
-            player: "nok".parse().unwrap(),
-            name: "Nok".to_owned(),
-        };
+        let nok = Identity { player: "nok".parse().unwrap(), name: "Nok".to_owned() };
         let human = |player: &str| Seating::Human {
             player: player.parse().unwrap(),
             name: player.to_owned(),
@@ -87,18 +75,13 @@ impl Scene {
             kind: kind.clone(),
             rules: 1,
             setup: serde_json::json!({}),
-            options: TableOptions {
-                start: StartRule::WhenFull,
-                ..TableOptions::default()
-            },
+            options: TableOptions { start: StartRule::WhenFull, ..TableOptions::default() },
             seats: vec![human("nok"), human("somchai")],
             host: Some(Seat(0)),
         };
         let table = TableId::new(self.clock.now(), [1; 10]);
         let rules = self.catalog.get(&kind).unwrap();
-        let (referee, drafted) = rules
-            .open(table, opening, Cause::Claim, &self.cx())
-            .unwrap();
+        let (referee, drafted) = rules.open(table, opening, Cause::Claim, &self.cx()).unwrap();
         let mut playing = Playing {
             table,
             address: Address::new(table, kind, NonZeroU16::MIN),
@@ -186,10 +169,7 @@ async fn the_last_message_of_all_may_be_lost() {
     let mut playing = scene.open().await;
     let mailbox = Scene::mailbox(1);
     let feed = scene.join(&mailbox, playing.table, None);
-    assert_eq!(
-        frames(&mailbox, &feed, 2).await,
-        ["subscribed 1", "snapshot 1"]
-    );
+    assert_eq!(frames(&mailbox, &feed, 2).await, ["subscribed 1", "snapshot 1"]);
     scene.faults.drop_live(1);
     scene.say(&mut playing, 7).await;
     assert_eq!(frames(&mailbox, &feed, 1).await, ["commit 2"]);
@@ -200,10 +180,8 @@ async fn many_first_followers_share_one_feed_and_miss_nothing() {
     let scene = Scene::new();
     let mut playing = scene.open().await;
     let mailboxes: Vec<_> = (0..100).map(Scene::mailbox).collect();
-    let feeds: Vec<_> = mailboxes
-        .iter()
-        .map(|mailbox| scene.join(mailbox, playing.table, None))
-        .collect();
+    let feeds: Vec<_> =
+        mailboxes.iter().map(|mailbox| scene.join(mailbox, playing.table, None)).collect();
     assert!(feeds.iter().all(|feed| Arc::ptr_eq(feed, &feeds[0])));
     scene.say(&mut playing, 7).await;
     for mailbox in &mailboxes {
@@ -225,25 +203,13 @@ async fn the_ring_holds_what_it_says_and_no_more() {
     frames(&mailbox, &feed, 2).await;
     for number in 2..=9 {
         scene.say(&mut playing, number).await;
-        assert_eq!(
-            frames(&mailbox, &feed, 1).await,
-            [format!("commit {number}")]
-        );
+        assert_eq!(frames(&mailbox, &feed, 1).await, [format!("commit {number}")]);
     }
     scene.join(&mailbox, playing.table, Some(5));
-    let missed = [
-        "subscribed 9",
-        "commit 6",
-        "commit 7",
-        "commit 8",
-        "commit 9",
-    ];
+    let missed = ["subscribed 9", "commit 6", "commit 7", "commit 8", "commit 9"];
     assert_eq!(frames(&mailbox, &feed, 5).await, missed);
     scene.join(&mailbox, playing.table, Some(4));
-    assert_eq!(
-        frames(&mailbox, &feed, 2).await,
-        ["subscribed 9", "snapshot 9"]
-    );
+    assert_eq!(frames(&mailbox, &feed, 2).await, ["subscribed 9", "snapshot 9"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -255,10 +221,7 @@ async fn an_outage_is_waited_out_and_what_was_missed_is_read() {
     let feed = scene.join(&mailbox, playing.table, None);
     tokio::time::sleep(Duration::from_secs(3)).await;
     scene.faults.set_outage(false);
-    assert_eq!(
-        frames(&mailbox, &feed, 2).await,
-        ["subscribed 1", "snapshot 1"]
-    );
+    assert_eq!(frames(&mailbox, &feed, 2).await, ["subscribed 1", "snapshot 1"]);
     scene.say(&mut playing, 7).await;
     assert_eq!(frames(&mailbox, &feed, 1).await, ["commit 2"]);
 }
@@ -270,17 +233,11 @@ async fn followers_are_told_of_an_outage_that_lasts() {
     scene.faults.set_outage(true);
     let mailbox = Scene::mailbox(1);
     let feed = scene.join(&mailbox, playing.table, None);
-    assert_eq!(
-        frames(&mailbox, &feed, 1).await,
-        ["unsubscribed unavailable"]
-    );
+    assert_eq!(frames(&mailbox, &feed, 1).await, ["unsubscribed unavailable"]);
     assert_eq!(mailbox.lock().take_dropped(), [(playing.table, feed.id)]);
     scene.faults.set_outage(false);
     let feed = scene.join(&mailbox, playing.table, None);
-    assert_eq!(
-        frames(&mailbox, &feed, 2).await,
-        ["subscribed 1", "snapshot 1"]
-    );
+    assert_eq!(frames(&mailbox, &feed, 2).await, ["subscribed 1", "snapshot 1"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,10 +250,7 @@ async fn a_feed_ends_some_time_after_its_last_follower_left() {
     feed.leave(mailbox.connection);
     tokio::time::sleep(LINGER / 2).await;
     // Whoever comes back in time finds it as it was.
-    assert!(Arc::ptr_eq(
-        &feed,
-        &scene.join(&mailbox, playing.table, None)
-    ));
+    assert!(Arc::ptr_eq(&feed, &scene.join(&mailbox, playing.table, None)));
     tokio::time::sleep(LINGER * 2).await;
     assert_eq!(scene.hub.running().len(), 1);
     feed.leave(mailbox.connection);
@@ -316,12 +270,7 @@ async fn a_table_in_the_archive_is_said_to_be_there() {
     let ttl = Duration::from_secs(3600);
     let tombstone = Bytes::from_static(b"tombstone");
     let (address, last) = (&playing.address, playing.last);
-    scene
-        .bus
-        .log
-        .bury(address, last, tombstone, ttl)
-        .await
-        .unwrap();
+    scene.bus.log.bury(address, last, tombstone, ttl).await.unwrap();
     // Who has the table in view keeps it.
     assert!(feed.spectator_snapshot().is_some());
     feed.leave(early.connection);

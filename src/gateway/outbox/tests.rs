@@ -6,10 +6,7 @@ use super::*;
 use crate::domain::Timestamp;
 
 fn rate(burst: u32, per_second: u32) -> Rate {
-    Rate::per_second(
-        NonZeroU32::new(burst).unwrap(),
-        NonZeroU32::new(per_second).unwrap(),
-    )
+    Rate::per_second(NonZeroU32::new(burst).unwrap(), NonZeroU32::new(per_second).unwrap())
 }
 
 fn limits() -> OutboxLimits {
@@ -31,19 +28,11 @@ fn text(text: impl Into<String>) -> Bytes {
 }
 
 fn commit(seq: u64) -> TableFrame {
-    TableFrame {
-        seq: TableSeq::new(seq),
-        frame: text(format!("commit {seq}")),
-        then: None,
-    }
+    TableFrame { seq: TableSeq::new(seq), frame: text(format!("commit {seq}")), then: None }
 }
 
 fn snapshot(seq: u64) -> TableFrame {
-    TableFrame {
-        seq: TableSeq::new(seq),
-        frame: text(format!("snapshot {seq}")),
-        then: None,
-    }
+    TableFrame { seq: TableSeq::new(seq), frame: text(format!("snapshot {seq}")), then: None }
 }
 
 /// Everything that may go out at `now`, due snapshots made with `newest`.
@@ -97,10 +86,7 @@ fn a_table_with_too_many_bytes_is_conflated_but_one_frame_always_waits() {
     let now = Instant::now();
     let mut outbox = Outbox::new(limits(), now);
     outbox.follow(table(1), text("subscribed"));
-    let large = |seq| TableFrame {
-        frame: text("x".repeat(2000)),
-        ..commit(seq)
-    };
+    let large = |seq| TableFrame { frame: text("x".repeat(2000)), ..commit(seq) };
     assert_eq!(outbox.push(table(1), large(1), now), Pushed::Queued);
     let pushed = outbox.push(table(1), commit(2), now);
     assert_eq!(pushed, Pushed::Conflated { frames: 2 });
@@ -121,13 +107,7 @@ fn a_table_that_has_waited_too_long_is_conflated() {
 fn a_throttled_table_waits_for_its_token_and_not_longer() {
     let now = Instant::now();
     let table_rate = rate(1, 10);
-    let mut outbox = Outbox::new(
-        OutboxLimits {
-            table_rate,
-            ..limits()
-        },
-        now,
-    );
+    let mut outbox = Outbox::new(OutboxLimits { table_rate, ..limits() }, now);
     outbox.follow(table(1), text("subscribed"));
     outbox.push(table(1), commit(1), now);
     assert_eq!(drain(&mut outbox, now, 0), ["subscribed"]);
@@ -142,13 +122,7 @@ fn a_throttled_table_waits_for_its_token_and_not_longer() {
 fn a_throttled_table_holds_up_no_other() {
     let now = Instant::now();
     let table_rate = rate(2, 1);
-    let mut outbox = Outbox::new(
-        OutboxLimits {
-            table_rate,
-            ..limits()
-        },
-        now,
-    );
+    let mut outbox = Outbox::new(OutboxLimits { table_rate, ..limits() }, now);
     outbox.follow(table(1), text("one"));
     outbox.follow(table(2), text("two"));
     for seq in 1..=3 {
@@ -164,13 +138,7 @@ fn a_throttled_table_holds_up_no_other() {
 fn a_connection_that_is_out_of_tokens_still_gets_its_verdicts() {
     let now = Instant::now();
     let connection_rate = rate(1, 1);
-    let mut outbox = Outbox::new(
-        OutboxLimits {
-            connection_rate,
-            ..limits()
-        },
-        now,
-    );
+    let mut outbox = Outbox::new(OutboxLimits { connection_rate, ..limits() }, now);
     outbox.follow(table(1), text("subscribed"));
     outbox.push(table(1), commit(1), now);
     assert_eq!(drain(&mut outbox, now, 0), ["subscribed"]);
@@ -233,10 +201,7 @@ impl Client {
         let (kind, rest) = frame.split_once(' ').unwrap();
         let (table, seq) = rest.split_once(' ').unwrap();
         let (table, seq) = (table.parse::<usize>().unwrap(), seq.parse::<u64>().unwrap());
-        assert!(
-            seq <= newest[table],
-            "nothing is sent before it has happened"
-        );
+        assert!(seq <= newest[table], "nothing is sent before it has happened");
         match kind {
             "subscribed" => self.0[table] = None,
             "snapshot" => {

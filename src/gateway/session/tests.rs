@@ -13,10 +13,7 @@ struct Scene {
 }
 
 fn rate(burst: u32, per_second: u32) -> Rate {
-    Rate::per_second(
-        NonZeroU32::new(burst).unwrap(),
-        NonZeroU32::new(per_second).unwrap(),
-    )
+    Rate::per_second(NonZeroU32::new(burst).unwrap(), NonZeroU32::new(per_second).unwrap())
 }
 
 impl Scene {
@@ -41,10 +38,7 @@ impl Scene {
     }
 
     fn token(&self, name: &str, ttl_s: u64) -> String {
-        let identity = Identity {
-            player: name.parse().unwrap(),
-            name: name.to_owned(),
-        };
+        let identity = Identity { player: name.parse().unwrap(), name: name.to_owned() };
         let ttl = Duration::from_secs(ttl_s);
         self.tokens.issue(&identity, self.wall, ttl).0
     }
@@ -66,10 +60,7 @@ impl Scene {
         let actions = self.send(&json!({ "type": "hello", "token": token }));
         assert!(matches!(
             &actions[..],
-            [Action::Reply(ServerFrame::Welcome {
-                player: Some(_),
-                ..
-            })]
+            [Action::Reply(ServerFrame::Welcome { player: Some(_), .. })]
         ));
     }
 
@@ -183,9 +174,7 @@ fn a_mute_connection_and_a_silent_one_are_closed() {
     assert_eq!(scene.session.wake_at(), scene.now);
     assert_eq!(scene.session.on_time(scene.now, scene.wall), [Action::Ping]);
     // A pong is a sign of life, but says nothing.
-    scene
-        .session
-        .on_message(Incoming::Control, scene.now, scene.wall);
+    scene.session.on_message(Incoming::Control, scene.now, scene.wall);
     scene.wait(Duration::from_secs(10));
     let closed = [Action::Close(CloseCode::PingTimeout)];
     assert_eq!(scene.session.on_time(scene.now, scene.wall), closed);
@@ -209,13 +198,7 @@ fn a_flood_is_throttled_first_and_cut_off_then() {
         let actions = scene.send(&json!({ "type": "ping" }));
         match &actions[..] {
             [Action::Reply(ServerFrame::Pong { .. })] => assert_eq!(throttled, 0),
-            [
-                Action::Reply(ServerFrame::Error {
-                    code: "throttled",
-                    retry_after_ms,
-                    ..
-                }),
-            ] => {
+            [Action::Reply(ServerFrame::Error { code: "throttled", retry_after_ms, .. })] => {
                 assert!(retry_after_ms.is_some_and(|wait| wait > 0));
                 throttled += 1;
             }

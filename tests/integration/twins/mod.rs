@@ -11,9 +11,5 @@ fn dice(seed: u64) -> Dice {
 }
 
 /// Phase, plays that lie face down, and whether a redeal is being decided: when there is most to hide.
-const SECRET_MOMENTS: [&str; 4] = [
-    "(Turn, 1, false)",
-    "(Turn, 2, false)",
-    "(Turn, 3, false)",
-    "(Preparation, 0, true)",
-];
+const SECRET_MOMENTS: [&str; 4] =
+    ["(Turn, 1, false)", "(Turn, 2, false)", "(Turn, 3, false)", "(Preparation, 0, true)"];

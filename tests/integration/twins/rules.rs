@@ -39,24 +39,19 @@ fn compare<G: Game>(game: &[LiapCommit], dice: &mut Dice) -> Result<Coverage, St
                 continue;
             };
             let others = game.iter().zip(&other).zip(&payloads);
-            let others = others.map(|((commit, other), payload)| {
-                if commit == other {
-                    payload.clone()
-                } else {
-                    encode(table, other)
-                }
-            });
+            let others =
+                others.map(
+                    |((commit, other), payload)| {
+                        if commit == other { payload.clone() } else { encode(table, other) }
+                    },
+                );
             let others: Vec<Bytes> = others.collect();
             real.looks_like(&World::new(&**rules, table, &others), viewer)?;
             if let Viewer::Seated(seat) = viewer
                 && length % REFUSALS_EVERY == 0
             {
                 let worlds = [&payloads[..length], &others];
-                let twins = Twins {
-                    rules: &**rules,
-                    table,
-                    worlds,
-                };
+                let twins = Twins { rules: &**rules, table, worlds };
                 twins.refuse_alike(seat, &game[..length])?;
             }
             let seen = format!("{:?}", moment(&game[..length]));
@@ -77,11 +72,7 @@ impl World {
     fn new(rules: &dyn Rules, table: TableId, payloads: &[Bytes]) -> Self {
         let begun = rules.replica(table, &payloads[0]);
         let (replica, first) = begun.expect("a first commit");
-        let mut world = Self {
-            replica,
-            seen: vec![first],
-            payloads: vec![payloads[0].clone()],
-        };
+        let mut world = Self { replica, seen: vec![first], payloads: vec![payloads[0].clone()] };
         payloads[1..].iter().for_each(|payload| world.fold(payload));
         world
     }
@@ -125,10 +116,7 @@ impl Twins<'_> {
             referee
         });
         let own = game_after(game).view(Viewer::Seated(seat)).hand;
-        let cx = TurnContext {
-            now: game.last().expect("a commit").at,
-            seed: [5; 32],
-        };
+        let cx = TurnContext { now: game.last().expect("a commit").at, seed: [5; 32] };
         for command in attempts(&own.expect("a seat has a hand")) {
             let told = |referee: &mut dyn Referee| {
                 let id = "x".parse().expect("an id");

@@ -72,24 +72,11 @@ impl World {
         let catalog = Catalog::new().with::<G>();
         let (own, stop) = (server.bus(&[]).await, CancellationToken::new());
         task.spawn(async move {
-            gateway::run(
-                config,
-                listener,
-                own,
-                catalog,
-                Clock::System,
-                metrics(),
-                stop,
-            )
-            .await
-            .expect("a gateway");
+            gateway::run(config, listener, own, catalog, Clock::System, metrics(), stop)
+                .await
+                .expect("a gateway");
         });
-        Self {
-            _server: server,
-            bus,
-            address,
-            _gateway: task,
-        }
+        Self { _server: server, bus, address, _gateway: task }
     }
 
     async fn append(&self, table: TableId, after: StreamSeq, commit: &LiapCommit) -> StreamSeq {
@@ -106,29 +93,18 @@ impl World {
     }
 
     async fn connect(&self, viewer: Viewer, format: Format) -> Socket {
-        let mut request = format!("ws://{}/ws", self.address)
-            .into_client_request()
-            .expect("a request");
+        let mut request =
+            format!("ws://{}/ws", self.address).into_client_request().expect("a request");
         let offer = format.subprotocol().parse().expect("a header");
-        request
-            .headers_mut()
-            .insert("sec-websocket-protocol", offer);
-        let (socket, _) = connect_async_with_config(request, None, true)
-            .await
-            .expect("connected");
-        let mut socket = Socket {
-            socket,
-            format,
-            frames: Vec::new(),
-        };
+        request.headers_mut().insert("sec-websocket-protocol", offer);
+        let (socket, _) = connect_async_with_config(request, None, true).await.expect("connected");
+        let mut socket = Socket { socket, format, frames: Vec::new() };
         socket.until("welcome", 0).await;
         if let Viewer::Seated(seat) = viewer {
             let secret: TokenSecret = SECRET.parse().expect("a secret");
             let ttl = Duration::from_secs(3600);
             let (token, _) = Tokens::new(&secret).issue(&player(seat), Clock::System.now(), ttl);
-            socket
-                .send(json!({ "type": "hello", "token": token }))
-                .await;
+            socket.send(json!({ "type": "hello", "token": token })).await;
             socket.until("welcome", 0).await;
         }
         // The gateway's clock stands in it, and nothing of any table.
@@ -148,12 +124,9 @@ impl World {
         let mut at = self.append(table, StreamSeq::ZERO, &game[0]).await;
         let mut live = self.connect(viewer, format).await;
         let mut drawing = self.connect(viewer, format).await;
-        live.send(json!({ "type": "subscribe", "table": table }))
-            .await;
+        live.send(json!({ "type": "subscribe", "table": table })).await;
         live.until("snapshot", 1).await;
-        drawing
-            .send(json!({ "type": "subscribe", "table": table, "deliver": "views" }))
-            .await;
+        drawing.send(json!({ "type": "subscribe", "table": table, "deliver": "views" })).await;
         drawing.until("snapshot", 1).await;
         for commit in &game[1..] {
             at = self.append(table, at, commit).await;
@@ -162,25 +135,17 @@ impl World {
             drawing.until("snapshot", commit.seq.get()).await;
         }
         let mut resumed = self.connect(viewer, format).await;
-        resumed
-            .send(json!({ "type": "subscribe", "table": table, "cursor": 1 }))
-            .await;
+        resumed.send(json!({ "type": "subscribe", "table": table, "cursor": 1 })).await;
         resumed.until("commit", last).await;
         let mut late = self.connect(viewer, format).await;
-        late.send(json!({ "type": "subscribe", "table": table }))
-            .await;
+        late.send(json!({ "type": "subscribe", "table": table })).await;
         late.until("snapshot", last).await;
         // The same again for a gateway's memory of who has what seat.
-        late.send(json!({ "type": "unsubscribe", "table": table }))
-            .await;
-        late.send(json!({ "type": "subscribe", "table": table, "cursor": last - 1 }))
-            .await;
+        late.send(json!({ "type": "unsubscribe", "table": table })).await;
+        late.send(json!({ "type": "subscribe", "table": table, "cursor": last - 1 })).await;
         late.until("commit", last).await;
         let sockets = [live, drawing, resumed, late];
-        sockets
-            .into_iter()
-            .flat_map(|socket| socket.frames)
-            .collect()
+        sockets.into_iter().flat_map(|socket| socket.frames).collect()
     }
 }
 
@@ -249,9 +214,7 @@ async fn compare<G: Game>(game: &[LiapCommit]) -> Result<BTreeMap<String, usize>
             );
             for (one, other) in one.iter().zip(&other) {
                 if one != other {
-                    return Err(format!(
-                        "{viewer:?} after {length} commits:\n{one}\n{other}"
-                    ));
+                    return Err(format!("{viewer:?} after {length} commits:\n{one}\n{other}"));
                 }
             }
             assert_eq!(one.len(), other.len());
@@ -280,10 +243,6 @@ async fn no_byte_on_a_socket_depends_on_what_its_viewer_may_not_know() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leak_on_a_socket_is_found() {
     let game = play(3, 5);
-    compare::<Leaky<IN_VIEWS>>(&game)
-        .await
-        .expect_err("in snapshots");
-    compare::<Leaky<IN_EVENTS>>(&game)
-        .await
-        .expect_err("in commits");
+    compare::<Leaky<IN_VIEWS>>(&game).await.expect_err("in snapshots");
+    compare::<Leaky<IN_EVENTS>>(&game).await.expect_err("in commits");
 }

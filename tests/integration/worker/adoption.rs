@@ -39,37 +39,18 @@ async fn append(client: &Client, table: TableId, after: StreamSeq, payload: Byte
 
 /// Takes a table over as a worker does that could not reach its owner.
 async fn claim_by_hand(client: &Client, table: TableId) {
-    let entries = client
-        .bus
-        .log
-        .read(table, StreamSeq::ZERO)
-        .await
-        .expect("entries");
+    let entries = client.bus.log.read(table, StreamSeq::ZERO).await.expect("entries");
     let last = entries.last().expect("an opened table").seq;
-    let claimed = Lifecycle::Claimed {
-        worker: "by-hand".parse().expect("a worker id"),
-    };
+    let claimed = Lifecycle::Claimed { worker: "by-hand".parse().expect("a worker id") };
     let commit = Commit {
-        seq: client
-            .commits(table)
-            .await
-            .last()
-            .expect("a commit")
-            .seq
-            .next(),
+        seq: client.commits(table).await.last().expect("a commit").seq.next(),
         at: Timestamp::from_millis(1),
         cause: Cause::Claim,
         events: vec![TableEvent::<serde_json::Value>::Lifecycle(claimed)],
         follow_up: vec![],
     };
     let kind = kind(crate::pebbles::KIND);
-    let payload = Envelope {
-        v: 1,
-        table,
-        kind,
-        commit,
-    }
-    .encode();
+    let payload = Envelope { v: 1, table, kind, commit }.encode();
     append(client, table, last, payload).await;
 }
 
@@ -81,10 +62,7 @@ async fn a_table_that_has_an_owner_is_not_taken_from_it() {
     let _second = another_worker(&server, "w2", &[]).await;
     for _ in 0..10 {
         let owner = first.id.parse().expect("a worker id");
-        assert_eq!(
-            client.adopt(request.table).await,
-            Adoption::Owned { worker: owner }
-        );
+        assert_eq!(client.adopt(request.table).await, Adoption::Owned { worker: owner });
     }
     assert_eq!(client.commits(request.table).await.len(), 1);
 }
@@ -118,9 +96,7 @@ async fn one_owner_decides(client: &Client, table: TableId) {
     let before = client.commits(table).await.len();
     for number in 0..20 {
         for by in ["ann", "bob"] {
-            let verdict = client
-                .command(table, by, &format!("d{number}"), take(1))
-                .await;
+            let verdict = client.command(table, by, &format!("d{number}"), take(1)).await;
             let refusal = match verdict {
                 Verdict::Rejected(refusal) => refusal.code,
                 Verdict::Accepted { .. } => continue,
@@ -137,20 +113,11 @@ async fn a_retry_at_the_next_owner_gets_the_first_verdict() {
     let request = two_players();
     let table = request.table;
     client.open(&request).await;
-    assert_eq!(
-        client.command(table, "ann", "a1", take(2)).await,
-        accepted(2)
-    );
+    assert_eq!(client.command(table, "ann", "a1", take(2)).await, accepted(2));
     first.kill();
     let _second = another_worker(&server, "w2", &[]).await;
-    assert_eq!(
-        client.persist(table, "ann", "a1", take(2)).await,
-        accepted(2)
-    );
-    assert_eq!(
-        client.persist(table, "bob", "b1", take(2)).await,
-        accepted(4)
-    );
+    assert_eq!(client.persist(table, "ann", "a1", take(2)).await, accepted(2));
+    assert_eq!(client.persist(table, "bob", "b1", take(2)).await, accepted(4));
 }
 
 #[tokio::test]
@@ -165,36 +132,19 @@ async fn poison_costs_the_owner_its_table_and_the_table_nothing() {
         // Another kind's subject with the same table id is another subject.
         address(&client, table).evt().replace("pebbles", "chess"),
     ] {
-        foreign
-            .publish(subject, "what?".into())
-            .await
-            .expect("sent");
+        foreign.publish(subject, "what?".into()).await.expect("sent");
     }
     foreign.flush().await.expect("sent");
     let fenced = async {
-        while client
-            .bus
-            .log
-            .read(table, StreamSeq::ZERO)
-            .await
-            .expect("read")
-            .len()
-            < 3
-        {}
+        while client.bus.log.read(table, StreamSeq::ZERO).await.expect("read").len() < 3 {}
         client.command(table, "ann", "a1", take(1)).await
     };
     assert_eq!(refused(fenced.await).code, "moved");
-    assert_eq!(
-        client.persist(table, "ann", "a1", take(1)).await,
-        accepted(3)
-    );
+    assert_eq!(client.persist(table, "ann", "a1", take(1)).await, accepted(3));
     // Adopted again, and the letter is still one.
     worker.kill();
     let _second = another_worker(&server, "w2", &[]).await;
-    assert_eq!(
-        client.persist(table, "bob", "b1", take(1)).await,
-        accepted(5)
-    );
+    assert_eq!(client.persist(table, "bob", "b1", take(1)).await, accepted(5));
     let context = async_nats::jetstream::new(foreign);
     let dead = context.get_stream("DEAD").await.expect("the stream");
     assert_eq!(dead.cached_info().state.messages, 1);
@@ -206,24 +156,15 @@ async fn a_commit_that_cannot_be_played_costs_only_its_table() {
     let request = two_players();
     let table = request.table;
     client.open(&request).await;
-    let entries = client
-        .bus
-        .log
-        .read(table, StreamSeq::ZERO)
-        .await
-        .expect("read");
+    let entries = client.bus.log.read(table, StreamSeq::ZERO).await.expect("read");
     let first: Envelope<serde_json::Value> =
         Envelope::decode(&entries[0].payload, table).expect("a commit");
     let mut impossible = first;
     impossible.commit.seq = impossible.commit.seq.next();
-    impossible.commit.events = vec![TableEvent::Game(
-        json!({ "type": "taken", "seat": 0, "count": 99, "take_by": null }),
-    )];
+    impossible.commit.events =
+        vec![TableEvent::Game(json!({ "type": "taken", "seat": 0, "count": 99, "take_by": null }))];
     append(&client, table, entries[0].seq, impossible.encode()).await;
-    assert_eq!(
-        refused(client.command(table, "ann", "a1", take(1)).await).code,
-        "moved"
-    );
+    assert_eq!(refused(client.command(table, "ann", "a1", take(1)).await).code, "moved");
     let declined = async {
         loop {
             match client.adopt(table).await {
@@ -235,10 +176,7 @@ async fn a_commit_that_cannot_be_played_costs_only_its_table() {
     assert_eq!(declined.await.code, "internal");
     let other = two_players();
     assert_eq!(client.open(&other).await, accepted(1));
-    assert_eq!(
-        client.command(other.table, "ann", "a1", take(1)).await,
-        accepted(2)
-    );
+    assert_eq!(client.command(other.table, "ann", "a1", take(1)).await, accepted(2));
 }
 
 #[tokio::test]
@@ -248,12 +186,7 @@ async fn a_commit_of_a_newer_version_is_not_skipped() {
     let table = request.table;
     client.open(&request).await;
     worker.kill();
-    let entries = client
-        .bus
-        .log
-        .read(table, StreamSeq::ZERO)
-        .await
-        .expect("read");
+    let entries = client.bus.log.read(table, StreamSeq::ZERO).await.expect("read");
     let mut newer: Envelope<serde_json::Value> =
         Envelope::decode(&entries[0].payload, table).expect("a commit");
     newer.v += 1;
@@ -279,34 +212,19 @@ async fn the_marker_that_an_owner_did_not_live_to_write_is_written_once() {
     let table = new_table();
     let mut after = StreamSeq::ZERO;
     for commit in client.commits(request.table).await {
-        let envelope = Envelope {
-            v: 1,
-            table,
-            kind: kind(crate::pebbles::KIND),
-            commit,
-        };
+        let envelope = Envelope { v: 1, table, kind: kind(crate::pebbles::KIND), commit };
         after = append(&client, table, after, envelope.encode()).await;
     }
-    let workers = [
-        another_worker(&server, "w2", &[]).await,
-        another_worker(&server, "w3", &[]).await,
-    ];
+    let workers =
+        [another_worker(&server, "w2", &[]).await, another_worker(&server, "w3", &[]).await];
     for _ in 0..10 {
         let Adoption::Declined(refusal) = client.adopt(table).await else {
             panic!("adopted");
         };
-        assert!(
-            ["game_over", "moved"].contains(&refusal.code.as_str()),
-            "{refusal:?}"
-        );
+        assert!(["game_over", "moved"].contains(&refusal.code.as_str()), "{refusal:?}");
     }
     assert_eq!(client.markers(table).await, 1);
-    let entries = client
-        .bus
-        .log
-        .read(table, StreamSeq::ZERO)
-        .await
-        .expect("read");
+    let entries = client.bus.log.read(table, StreamSeq::ZERO).await.expect("read");
     assert!(entries.iter().all(|entry| entry.what == Stored::Commit));
     assert_eq!(entries.last().map(|last| last.seq), Some(after));
     drop(workers);
@@ -318,8 +236,5 @@ async fn an_unknown_table_is_not_adopted() {
     let Adoption::Declined(refusal) = client.adopt(new_table()).await else {
         panic!("adopted");
     };
-    assert_eq!(
-        (refusal.code.as_str(), refusal.retry_after_ms),
-        ("unknown_table", None)
-    );
+    assert_eq!((refusal.code.as_str(), refusal.retry_after_ms), ("unknown_table", None));
 }

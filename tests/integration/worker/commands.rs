@@ -34,23 +34,11 @@ async fn a_command_has_one_commit_however_often_it_is_sent() {
     client.open(&request).await;
     let early = client.command(table, "bob", "b1", take(1)).await;
     assert_eq!(refused(early).code, "not_your_turn");
-    assert_eq!(
-        client.command(table, "ann", "a1", take(3)).await,
-        accepted(2)
-    );
-    assert_eq!(
-        client.command(table, "bob", "b2", take(1)).await,
-        accepted(3)
-    );
-    assert_eq!(
-        client.command(table, "ann", "a1", take(3)).await,
-        accepted(2)
-    );
+    assert_eq!(client.command(table, "ann", "a1", take(3)).await, accepted(2));
+    assert_eq!(client.command(table, "bob", "b2", take(1)).await, accepted(3));
+    assert_eq!(client.command(table, "ann", "a1", take(3)).await, accepted(2));
     // The ids of two players are theirs.
-    assert_eq!(
-        client.command(table, "ann", "b2", take(1)).await,
-        accepted(4)
-    );
+    assert_eq!(client.command(table, "ann", "b2", take(1)).await, accepted(4));
     assert_eq!(client.commits(table).await.len(), 4);
 }
 
@@ -68,20 +56,13 @@ async fn nonsense_is_answered_and_changes_nothing() {
         ("eve", take(1), "not_seated"),
     ] {
         let refusal = refused(client.command(table, by, "x", command).await);
-        assert_eq!(
-            (refusal.code.as_str(), refusal.retry_after_ms),
-            (code, None)
-        );
+        assert_eq!((refusal.code.as_str(), refusal.retry_after_ms), (code, None));
     }
-    let look = client
-        .command(table, "ann", "l", json!({ "type": "look" }))
-        .await;
+    let look = client.command(table, "ann", "l", json!({ "type": "look" })).await;
     assert_eq!(look, accepted(1));
     let mail = &client.bus.mail;
     let subject = tablecast::protocol::subject::cmd(table);
-    let answer = mail
-        .request(subject, "\u{1}".into(), crate::players::SOON)
-        .await;
+    let answer = mail.request(subject, "\u{1}".into(), crate::players::SOON).await;
     let verdict: Verdict =
         tablecast::protocol::request::decode(&answer.expect("an answer")).expect("a verdict");
     assert_eq!(refused(verdict).code, "malformed");
@@ -128,15 +109,11 @@ async fn a_full_worker_declines_until_there_is_room() {
     known.id = id("another");
     assert_eq!(refused(client.open(&known).await).code, "table_exists");
 
-    let bob = client
-        .command(first.table, "bob", "sit", json!({ "type": "table.sit" }))
-        .await;
+    let bob = client.command(first.table, "bob", "sit", json!({ "type": "table.sit" })).await;
     assert_eq!(bob, accepted(2));
     for (number, by) in ["ann", "bob", "ann", "bob"].into_iter().enumerate() {
         let count = if number == 3 { 1 } else { 3 };
-        client
-            .command(first.table, by, &format!("t{number}"), take(count))
-            .await;
+        client.command(first.table, by, &format!("t{number}"), take(count)).await;
     }
     client.markers(first.table).await;
     let opened = async {
@@ -144,7 +121,5 @@ async fn a_full_worker_declines_until_there_is_room() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(crate::players::SOON, opened)
-        .await
-        .expect("room in time");
+    tokio::time::timeout(crate::players::SOON, opened).await.expect("room in time");
 }

@@ -36,11 +36,7 @@ async fn a_full_queue_says_busy_and_loses_no_answer() {
     faults.set_delay(Duration::from_millis(500));
     let commands = (0..20).map(|number| {
         let client = client.clone();
-        async move {
-            client
-                .command(table, "ann", &format!("c{number}"), take(1))
-                .await
-        }
+        async move { client.command(table, "ann", &format!("c{number}"), take(1)).await }
     });
     let verdicts = join_all(commands).await;
     let code = |verdict: Verdict| match verdict {
@@ -50,10 +46,7 @@ async fn a_full_queue_says_busy_and_loses_no_answer() {
     let mut codes: Vec<String> = verdicts.into_iter().map(code).collect();
     codes.sort();
     let of = |wanted: &str| codes.iter().filter(|code| *code == wanted).count();
-    assert_eq!(
-        (of("accepted"), of("not_your_turn"), of("busy")),
-        (1, 4, 15)
-    );
+    assert_eq!((of("accepted"), of("not_your_turn"), of("busy")), (1, 4, 15));
     assert_eq!(client.commits(table).await.len(), 2);
 }
 
@@ -77,14 +70,8 @@ async fn a_silent_log_is_answered_unavailable_and_the_retry_finds_the_commit() {
         assert_eq!(refusal.code, "unavailable");
         assert!(refusal.retry_after_ms.is_some());
     }
-    assert_eq!(
-        client.persist(table, "ann", "a1", take(1)).await,
-        accepted(2)
-    );
-    assert_eq!(
-        client.persist(table, "bob", "b1", take(1)).await,
-        accepted(4)
-    );
+    assert_eq!(client.persist(table, "ann", "a1", take(1)).await, accepted(2));
+    assert_eq!(client.persist(table, "bob", "b1", take(1)).await, accepted(4));
     assert_eq!(client.commits(table).await.len(), 4);
 }
 
@@ -96,15 +83,9 @@ async fn a_full_log_refuses_and_the_table_waits_for_room() {
     client.open(&request).await;
     faults.set_full(true);
     let refusal = refused(client.command(table, "ann", "a1", take(1)).await);
-    assert_eq!(
-        (refusal.code.as_str(), refusal.retry_after_ms),
-        ("unavailable", None)
-    );
+    assert_eq!((refusal.code.as_str(), refusal.retry_after_ms), ("unavailable", None));
     faults.set_full(false);
-    assert_eq!(
-        client.command(table, "ann", "a2", take(1)).await,
-        accepted(2)
-    );
+    assert_eq!(client.command(table, "ann", "a2", take(1)).await, accepted(2));
     client.wait_for(table, "taken").await;
 
     // A bot whose choice does not fit tries again.
@@ -153,12 +134,7 @@ async fn a_stop_answers_what_is_under_way_and_says_goodbye() {
     let (request, late) = (two_players(), two_players());
     let table = request.table;
     client.open(&request).await;
-    let mut beats = client
-        .bus
-        .mail
-        .listen(subject::BEATS.to_owned())
-        .await
-        .expect("heard");
+    let mut beats = client.bus.mail.listen(subject::BEATS.to_owned()).await.expect("heard");
     faults.set_delay(Duration::from_millis(400));
     let stop = async {
         sleep(Duration::from_millis(600)).await;
@@ -215,20 +191,11 @@ async fn a_server_that_comes_back_finds_everyone_where_they_were() {
     client.open(&request).await;
     server.kill();
     let started = Instant::now();
-    let gone = client
-        .bus
-        .mail
-        .request(subject::cmd(table), "".into(), Duration::from_millis(300));
+    let gone = client.bus.mail.request(subject::cmd(table), "".into(), Duration::from_millis(300));
     gone.await.expect_err("nobody answers");
     assert!(started.elapsed() < Duration::from_secs(3));
     server.restart().await;
-    assert_eq!(
-        client.persist(table, "ann", "a1", take(1)).await,
-        accepted(2)
-    );
-    assert_eq!(
-        client.persist(table, "ann", "a1", take(1)).await,
-        accepted(2)
-    );
+    assert_eq!(client.persist(table, "ann", "a1", take(1)).await, accepted(2));
+    assert_eq!(client.persist(table, "ann", "a1", take(1)).await, accepted(2));
     assert_eq!(client.commits(table).await.len(), 2);
 }

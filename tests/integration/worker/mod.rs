@@ -14,9 +14,7 @@ use crate::players::{Client, Mortal, Worker};
 async fn one_worker(more: &[&str]) -> (NatsServer, Worker, Client) {
     let server = NatsServer::start().await;
     let worker = another_worker(&server, "w1", more).await;
-    let client = Client {
-        bus: server.bus(&[]).await,
-    };
+    let client = Client { bus: server.bus(&[]).await };
     (server, worker, client)
 }
 
@@ -28,8 +26,6 @@ async fn another_worker(server: &NatsServer, id: &str, more: &[&str]) -> Worker 
 async fn one_mortal() -> (NatsServer, Mortal, Client) {
     let server = NatsServer::start().await;
     let worker = Mortal::start(server.config(&[]), "w1");
-    let client = Client {
-        bus: server.bus(&[]).await,
-    };
+    let client = Client { bus: server.bus(&[]).await };
     (server, worker, client)
 }

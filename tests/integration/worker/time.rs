@@ -25,12 +25,7 @@ async fn a_player_who_thinks_too_long_is_helped_and_keeps_the_seat() {
     client.open(&request).await;
     client.wait_for(request.table, "table.completed").await;
     let types = client.types(request.table).await;
-    assert!(
-        !types
-            .iter()
-            .flatten()
-            .any(|event| event == "table.seat_taken_by_bot")
-    );
+    assert!(!types.iter().flatten().any(|event| event == "table.seat_taken_by_bot"));
 }
 
 #[tokio::test]
@@ -41,10 +36,7 @@ async fn a_deadline_without_consequence_holds_nothing_else_up() {
     let table = request.table;
     request.options.grace_ms = Some(100);
     client.open(&request).await;
-    assert_eq!(
-        client.command(table, "ann", "a1", take(1)).await,
-        accepted(2)
-    );
+    assert_eq!(client.command(table, "ann", "a1", take(1)).await, accepted(2));
     client.presence(table, "bob", PresenceChange::Went).await;
     client.wait_for(table, "table.seat_taken_by_bot").await;
     // It was asked about some times, not some thousand times, and wrote nothing.
@@ -62,25 +54,13 @@ async fn a_bot_plays_for_who_is_gone_and_stops_when_they_are_back() {
     client.wait_for(table, "table.player_away").await;
     client.wait_for(table, "table.seat_taken_by_bot").await;
     client.wait_for(table, "taken").await;
-    assert!(
-        client
-            .commits(table)
-            .await
-            .iter()
-            .any(|commit| bot_of(commit) == Some(Seat(0)))
-    );
+    assert!(client.commits(table).await.iter().any(|commit| bot_of(commit) == Some(Seat(0))));
     client.presence(table, "ann", PresenceChange::Came).await;
     client.wait_for(table, "table.seat_returned").await;
     let before = client.commits(table).await.len() as u64;
-    assert_eq!(
-        client.command(table, "bob", "b1", take(1)).await,
-        accepted(before + 1)
-    );
+    assert_eq!(client.command(table, "bob", "b1", take(1)).await, accepted(before + 1));
     // The seat is ann's, so nothing happens until ann moves.
-    assert_eq!(
-        client.command(table, "ann", "a1", take(1)).await,
-        accepted(before + 2)
-    );
+    assert_eq!(client.command(table, "ann", "a1", take(1)).await, accepted(before + 2));
 }
 
 #[tokio::test]
@@ -92,9 +72,7 @@ async fn a_table_that_everybody_has_left_is_closed() {
     request.options.bot_delay_ms = (10_000, 10_000);
     client.open(&request).await;
     for who in ["ann", "bob"] {
-        client
-            .presence(request.table, who, PresenceChange::Went)
-            .await;
+        client.presence(request.table, who, PresenceChange::Went).await;
     }
     client.wait_for(request.table, "table.completed").await;
     let commits = client.commits(request.table).await;
@@ -109,9 +87,7 @@ async fn a_host_who_leaves_before_the_start_closes_the_table() {
     let mut request = pebbles_of(&[human("ann"), Seating::Open], json!({}));
     request.host = Some(Seat(0));
     client.open(&request).await;
-    let left = client
-        .command(request.table, "ann", "l", json!({ "type": "table.leave" }))
-        .await;
+    let left = client.command(request.table, "ann", "l", json!({ "type": "table.leave" })).await;
     assert_eq!(left, accepted(2));
     assert_eq!(client.markers(request.table).await, 1);
 }

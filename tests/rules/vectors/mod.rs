@@ -62,12 +62,8 @@ struct TypedPlay {
 #[test]
 fn no_file_goes_unread() {
     let files = std::fs::read_dir(directory()).expect("the directory of vectors");
-    let names = files.map(|file| {
-        file.expect("an entry")
-            .file_name()
-            .into_string()
-            .expect("a name")
-    });
+    let names =
+        files.map(|file| file.expect("an entry").file_name().into_string().expect("a name"));
     let mut found: Vec<_> = names.filter(|name| name.ends_with(".jsonl")).collect();
     found.sort_unstable();
     let read = [

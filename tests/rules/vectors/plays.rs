@@ -78,14 +78,8 @@ fn turn() {
             hands[play.seat.index()].clone_from(&play.pieces);
         }
         // With a pause the game stops at the finished turn.
-        let pauses = Pauses {
-            turn_end_ms: 1,
-            ..Pauses::none()
-        };
-        let setup = Setup {
-            pauses,
-            ..Setup::default()
-        };
+        let pauses = Pauses { turn_end_ms: 1, ..Pauses::none() };
+        let setup = Setup { pauses, ..Setup::default() };
         let mut game = given(setup, &turn_started(case.starter, hands));
         let mut last = Vec::new();
         for (place, made) in case.plays.iter().enumerate() {
@@ -96,30 +90,16 @@ fn turn() {
                 assert_eq!(required, Some(case.required), "{id}");
             }
         }
-        let Some(Event::TurnCompleted {
-            plays,
-            winner,
-            piles_won,
-            piles,
-            next_leader,
-            ..
-        }) = last.last()
+        let Some(Event::TurnCompleted { plays, winner, piles_won, piles, next_leader, .. }) =
+            last.last()
         else {
             panic!("{id}: the turn is not complete after {last:?}")
         };
         for (found, made) in plays.iter().zip(&case.plays) {
-            assert_eq!(
-                (found.seat, found.play_type),
-                (made.seat, made.play_type),
-                "{id}"
-            );
+            assert_eq!((found.seat, found.play_type), (made.seat, made.play_type), "{id}");
         }
         assert_eq!((winner, piles_won), (&case.winner, &case.piles_won), "{id}");
-        assert_eq!(
-            (piles, next_leader),
-            (&case.piles, &case.next_starter),
-            "{id}"
-        );
+        assert_eq!((piles, next_leader), (&case.piles, &case.next_starter), "{id}");
     }
 }
 
@@ -149,10 +129,7 @@ fn pieces_at(hand: &[Piece], indices: &[usize]) -> Vec<Piece> {
     for (number, place) in indices.iter().enumerate() {
         if indices[..number].contains(place) {
             let held = hand.iter().filter(|piece| **piece == hand[*place]).count();
-            let named = pieces
-                .iter()
-                .filter(|piece| **piece == hand[*place])
-                .count();
+            let named = pieces.iter().filter(|piece| **piece == hand[*place]).count();
             pieces.extend(vec![hand[*place]; (held + 1).saturating_sub(named)]);
         }
     }

@@ -31,18 +31,11 @@ fn declare() {
         facts.extend(round_started(2, 1));
         facts.extend([starter_chosen(Seat(0)), enter(Phase::Declaration)]);
         facts.extend(
-            SEATS
-                .iter()
-                .zip(&case.previous)
-                .map(|(seat, value)| declared(*seat, *value, 0)),
+            SEATS.iter().zip(&case.previous).map(|(seat, value)| declared(*seat, *value, 0)),
         );
         let game = given(without_pauses(), &facts);
         assert_eq!(case.last, case.previous.len() == 3, "{id}");
-        assert_eq!(
-            game.view(Viewer::Spectator).legal_declarations,
-            case.legal,
-            "{id}"
-        );
+        assert_eq!(game.view(Viewer::Spectator).legal_declarations, case.legal, "{id}");
         for value in -1..=9 {
             let answer = game.decide(seat, Command::Declare { value }, &cx(1, 1));
             let legal = case.legal.iter().any(|legal| i64::from(*legal) == value);
@@ -73,19 +66,8 @@ fn zero_streak() {
         };
         for (round, (value, streak)) in (1..).zip(case.declared.iter().zip(&case.streak_after)) {
             begin_round(&mut game, round);
-            command(
-                &mut game,
-                id,
-                Seat(2),
-                Command::Declare {
-                    value: i64::from(*value),
-                },
-            );
-            assert_eq!(
-                game.view(Viewer::Spectator).zero_streaks[2],
-                *streak,
-                "{id}"
-            );
+            command(&mut game, id, Seat(2), Command::Declare { value: i64::from(*value) });
+            assert_eq!(game.view(Viewer::Spectator).zero_streaks[2], *streak, "{id}");
         }
         begin_round(&mut game, 99);
         let zero = game.decide(Seat(2), Command::Declare { value: 0 }, &cx(1, 1));
@@ -184,16 +166,8 @@ fn scoring() {
         let view = game.view(Viewer::Spectator);
         let score = view.scores.last().expect("a scored round");
         assert_eq!((score.base, score.score), (case.base, case.score), "{id}");
-        assert_eq!(
-            (score.totals, score.perfect),
-            (case.after, case.perfect),
-            "{id}"
-        );
-        assert_eq!(
-            (view.totals, view.ranking),
-            (case.after, case.ranking),
-            "{id}"
-        );
+        assert_eq!((score.totals, score.perfect), (case.after, case.perfect), "{id}");
+        assert_eq!((view.totals, view.ranking), (case.after, case.ranking), "{id}");
         let outcome = game.outcome();
         assert_eq!(outcome.is_some(), case.game_over, "{id}");
         assert_eq!(
