@@ -162,7 +162,9 @@ mod tests {
         let later = start + SILENCE * 3;
         assert!(heard.take_silent(start, later).is_empty());
         // And gives everyone time once it hears again.
-        assert!(heard.take_silent(later, later + SILENCE).is_empty());
-        assert_eq!(heard.take_silent(later + SILENCE, later + SILENCE * 2), ["a"]);
+        let soon = later + SILENCE;
+        assert!(heard.take_silent(soon, soon).is_empty());
+        let too_late = soon + Duration::from_millis(1);
+        assert_eq!(heard.take_silent(too_late, too_late), ["a"]);
     }
 }
