@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use axum::Router;
-use axum::routing::get;
 use clap::Args;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+
+use crate::runtime::health::{self, Readiness};
 
 /// Where a role without players answers its operator.
 #[derive(Args, Clone, Debug)]
@@ -32,10 +33,9 @@ pub(super) async fn serve(
     let listener =
         TcpListener::bind(bind).await.with_context(|| format!("cannot listen on {bind}"))?;
     info!("admin endpoint on http://{}", listener.local_addr()?);
-    let router = Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(|| async { "ready\n" }))
-        .route("/metrics", get(move || std::future::ready(metrics.render())));
+    let readiness = Readiness::new();
+    readiness.set_ready();
+    let router: Router = health::routes(readiness, metrics);
     axum::serve(listener, router)
         .with_graceful_shutdown(async move { stop.cancelled().await })
         .await

@@ -66,10 +66,11 @@ pub fn main(catalog: Catalog) -> ExitCode {
     };
     let result = runtime.block_on(async {
         let stop = CancellationToken::new();
-        let role = Role { catalog, metrics, stop: stop.clone() };
+        let role = Role { catalog, metrics: metrics.clone(), stop: stop.clone() };
         let run = run(cli.command, role);
         tokio::select! {
             result = run => result,
+            never = telemetry::upkeep(metrics) => match never {},
             result = cancel_on_signal(stop) => result.map_err(Into::into),
         }
     });

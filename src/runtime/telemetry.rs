@@ -1,6 +1,8 @@
 //! Logs and metrics of a process.
 
+use std::convert::Infallible;
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -30,6 +32,9 @@ pub enum LogFormat {
 const SECONDS: [f64; 14] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 10.0];
 
+/// How many samples wait to be added up is bounded by what happens in this time.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 /// Starts logging and counting. Called once, before anything else.
 ///
 /// # Errors
@@ -48,4 +53,14 @@ pub fn start(config: &LogConfig) -> anyhow::Result<PrometheusHandle> {
     let seconds = Matcher::Suffix("_seconds".to_owned());
     let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS)?;
     Ok(builder.install_recorder()?)
+}
+
+/// Adds up what histograms have been told, for ever. Without it each keeps every sample until somebody asks
+/// for the metrics, which may be never.
+pub async fn upkeep(metrics: PrometheusHandle) -> Infallible {
+    let mut due = tokio::time::interval(UPKEEP);
+    loop {
+        due.tick().await;
+        metrics.run_upkeep();
+    }
 }
