@@ -390,7 +390,7 @@ async def test_a_table_of_bots_survives_a_foreign_message_while_somebody_watches
         assert (await client.command(table, {"type": "table.leave"}))["type"] == "accepted"
         await nats.jetstream().publish(f"tc.evt.{bus.SHARD_0}.{table}", b"garbage")
         seq = spectator.cursor(table)
-        await spectator.reaches(table, seq + 10, patience=20)
+        await spectator.reaches(table, seq + 10, patience=60)
 
 
 async def test_a_foreign_marker_does_not_stop_the_archiver(roles: Roles) -> None:

@@ -253,7 +253,7 @@ async def test_a_table_of_bots_whose_worker_dies_unheard_goes_on_while_somebody_
         assert (await client.command(table, {"type": "table.leave"}))["type"] == "accepted"
         owner.kill()
         seq = spectator.cursor(table)
-        await spectator.reaches(table, seq + 5, patience=20)
+        await spectator.reaches(table, seq + 5, patience=60)
 
 
 async def test_a_table_that_has_an_owner_is_not_taken_from_it(roles: Roles) -> None:
@@ -325,7 +325,7 @@ async def test_a_player_of_a_killed_gateway_does_not_hold_the_table_up(roles: Ro
             await Player(table).play(client, until=is_awaited)
             first.program.kill()
         await spectator.wait_for(
-            lambda frame: has_event(frame, "table.seat_taken_by_bot"), "a bot that plays on", patience=20
+            lambda frame: has_event(frame, "table.seat_taken_by_bot"), "a bot that plays on", patience=60
         )
 
 
