@@ -247,7 +247,7 @@ async def test_a_table_of_bots_whose_worker_dies_unheard_goes_on_while_somebody_
     ann = guest(gateway.page, "Ann")
     async with connected(gateway.socket, ann["token"]) as client, connected(gateway.socket) as spectator:
         # Bots that take their time, so that the game is not over before its worker is.
-        table = await client.open(seats=["me", "bot", "bot", "bot"], options={"start": "when_full"})
+        table = await client.open(seats=["me", "bot", "bot", "bot"], options={"start": "when_full", "abandon_ms": 600_000})
         await spectator.subscribe(table)
         roles.worker("w2")
         assert (await client.command(table, {"type": "table.leave"}))["type"] == "accepted"
