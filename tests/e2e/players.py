@@ -273,6 +273,9 @@ class Player:
                 self._open_command = (new_id(), command)
             if self._open_command is not None:
                 await self._send(client)
+                # One that was sent again may be older than this view, which then shows the next move as owed.
+                if snapshot["seq"] >= self._decided_at:
+                    self._read = (client, after)
 
     async def _send(self, client: Client) -> None:
         command_id, command = self._open_command
