@@ -186,7 +186,7 @@ impl Dispatcher {
     /// An error is a worker's final word on the table; anything else is worth another try.
     async fn adopt(&self, table: TableId, kind: &Kind) -> Result<(), Refusal> {
         metrics::adoption_asked();
-        let payload = request::encode(&AdoptRequest { table });
+        let payload = request::encode(&AdoptRequest::new(table));
         let subject = subject::adopt(kind);
         let answer = self.bus.mail.request(subject, payload, ASK_TIMEOUT).await;
         let Ok(answer) = answer else {

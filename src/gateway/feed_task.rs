@@ -242,6 +242,7 @@ async fn set_aside(cx: &FeedContext, entry: &Entry, error: &FoldError) {
 async fn tell_owner(feed: &Feed, cx: &FeedContext) {
     for (player, change) in feed.take_notices() {
         let notice = PresenceNotice {
+            table: feed.table,
             player: player.clone(),
             gateway: cx.gateway.as_ref().to_owned(),
             change,

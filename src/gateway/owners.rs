@@ -165,7 +165,7 @@ async fn ask(bus: Bus, hub: Arc<Hub>, table: TableId, kind: Kind) -> (TableId, b
         return (table, true);
     }
     metrics::adoption_asked();
-    let payload = request::encode(&AdoptRequest { table });
+    let payload = request::encode(&AdoptRequest::new(table));
     let asked = bus.mail.request(subject::adopt(&kind), payload, ASK_TIMEOUT);
     let is_settled = match asked.await {
         Ok(answer) => match request::decode::<Adoption>(&answer) {

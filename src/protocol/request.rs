@@ -4,9 +4,10 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::envelope::SavedState;
 use crate::domain::{
-    CommandId, Identity, PlayerId, PresenceChange, Seating, TableId, TableOptions, TableSeq,
-    WorkerId,
+    CommandId, Identity, PlayerId, PresenceChange, Seating, StreamSeq, TableId, TableOptions,
+    TableSeq, Timestamp, WorkerId,
 };
 
 /// `tc.open.<kind>`: open a table. Answered with a [`Verdict`].
@@ -96,6 +97,29 @@ impl Refusal {
 pub struct AdoptRequest {
     /// Which.
     pub table: TableId,
+    /// From an owner that stops: then nobody need be asked who owns it, and nothing read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover: Option<Handover>,
+}
+
+impl AdoptRequest {
+    /// For a table that seems to have no owner.
+    pub fn new(table: TableId) -> Self {
+        Self { table, handover: None }
+    }
+}
+
+/// What an owner that stops gives to the next one. It holds everything secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    /// The log's position of the last commit. The claim follows it, so an old hand-over comes to nothing.
+    pub last: StreamSeq,
+    /// Version of the rules that the table was opened with.
+    pub rules: u32,
+    /// Up to when the owner served the table.
+    pub owned_until: Timestamp,
+    /// The table's state.
+    pub state: SavedState,
 }
 
 /// Who owns a table, or why nobody does.
@@ -114,6 +138,8 @@ pub enum Adoption {
 /// `tc.seat.<table>`: a player's first connection came to a gateway, or its last one went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PresenceNotice {
+    /// At which table.
+    pub table: TableId,
     /// Who.
     pub player: PlayerId,
     /// At which gateway: a player may be at two.
@@ -138,6 +164,9 @@ pub struct Beat {
     pub worker: WorkerId,
     /// How many tables it owns.
     pub tables: u32,
+    /// Whether it takes no more.
+    #[serde(default)]
+    pub full: bool,
     /// The last beat of a clean stop.
     pub goodbye: bool,
 }

@@ -93,6 +93,9 @@ pub fn seat(table: TableId) -> String {
     format!("tc.seat.{table}")
 }
 
+/// News of the players of all tables.
+pub const SEATS: &str = "tc.seat.*";
+
 /// A worker's sign of life.
 pub fn beat(worker: &WorkerId) -> String {
     format!("tc.beat.{worker}")
@@ -114,7 +117,7 @@ pub fn dead(stream: &str) -> String {
     format!("tc.dead.{stream}")
 }
 
-/// The queue group of workers on `tc.open`, `tc.adopt` and `tc.cmd`.
+/// The queue group of workers on `tc.open` and `tc.adopt`.
 pub const WORKERS: &str = "workers";
 
 #[cfg(test)]

@@ -6,13 +6,13 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::rand_core::SeedableRng;
 use serde_json::{Value, json};
-use tablecast::catalog::{Catalog, Drafted, Referee, Replica, SavedState};
+use tablecast::catalog::{Catalog, Drafted, Referee, Replica};
 use tablecast::domain::{
     Cause, Dice, Game, Identity, Kind, Opening, PresenceChange, Seat, Seating, StartRule, Status,
     TableId, TableOptions, Timestamp, TurnContext, Viewer,
 };
 use tablecast::games::liap_tui::LiapTui;
-use tablecast::protocol::envelope::{Envelope, Message};
+use tablecast::protocol::envelope::{Envelope, Message, SavedState};
 use tablecast::protocol::frame::Format;
 
 use crate::pebbles::Pebbles;

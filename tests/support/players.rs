@@ -15,8 +15,8 @@ use tablecast::domain::{
 use tablecast::games::liap_tui::LiapTui;
 use tablecast::protocol::envelope::{Envelope, Message};
 use tablecast::protocol::request::{
-    AdoptRequest, Adoption, CommandRequest, OpenRequest, PresenceNotice, Refusal, TableRequest,
-    Verdict, decode, encode,
+    AdoptRequest, Adoption, CommandRequest, GatewayBeat, OpenRequest, PresenceNotice, Refusal,
+    TableRequest, Verdict, decode, encode,
 };
 use tablecast::protocol::subject;
 use tablecast::runtime::clock::Clock;
@@ -83,9 +83,13 @@ pub(crate) struct Mortal(Option<Runtime>);
 
 impl Mortal {
     pub(crate) fn start(nats: NatsConfig, id: &str) -> Self {
+        Self::start_with(nats, id, &[])
+    }
+
+    pub(crate) fn start_with(nats: NatsConfig, id: &str, more: &[&str]) -> Self {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build().expect("threads");
-        let config = options(id, &[]);
+        let config = options(id, more);
         runtime.spawn(async move {
             let bus = connect(&nats, "mortal").await.expect("a bus");
             run(bus, Clock::System, config, CancellationToken::new()).await
@@ -252,7 +256,7 @@ impl Client {
 
     pub(crate) async fn adopt(&self, table: TableId) -> Adoption {
         let subject = subject::adopt(&kind(pebbles::KIND));
-        let answer = self.ask(subject, encode(&AdoptRequest { table })).await;
+        let answer = self.ask(subject, encode(&AdoptRequest::new(table))).await;
         decode(&answer).expect("an adoption")
     }
 
@@ -261,9 +265,15 @@ impl Client {
         decode(&answer).expect("an answer")
     }
 
+    /// Says that gateway `g1` is alive, or that it stops.
+    pub(crate) async fn gateway_beats(&self, goodbye: bool) {
+        let beat = encode(&GatewayBeat { gateway: "g1".to_owned(), goodbye });
+        self.bus.mail.notify(subject::gate("g1"), beat).await.expect("sent");
+    }
+
     pub(crate) async fn presence(&self, table: TableId, who: &str, change: PresenceChange) {
-        let notice =
-            PresenceNotice { player: player(who).player, gateway: "g1".to_owned(), change };
+        let (player, gateway) = (player(who).player, "g1".to_owned());
+        let notice = PresenceNotice { table, player, gateway, change };
         let sent = self.bus.mail.notify(subject::seat(table), encode(&notice));
         sent.await.expect("sent");
     }

@@ -42,7 +42,7 @@ impl House {
         let mut kept = Kept::default();
         let known = |entry: &LobbyEntry| self.catalog.get(&entry.kind).is_some();
         for entry in self.bus.lobby.list().await?.into_iter().filter(known) {
-            let request = encode(&AdoptRequest { table: entry.table });
+            let request = encode(&AdoptRequest::new(entry.table));
             let answer = self.ask(subject::adopt(&entry.kind), request).await?;
             match (decode(&answer)?, entry.status) {
                 (Adoption::Owned { .. }, LobbyStatus::Running) => {
