@@ -135,10 +135,13 @@ pub async fn connect(config: &NatsConfig, name: &str) -> Result<Bus, ConnectErro
     let client = client(config, name).await?;
     let context = provision::context(&client);
     provision::ensure(&context, config, Existing::Check).await?;
+    let jetstream = Arc::new(JetStream::new(client.clone(), config.shards));
     Ok(Bus {
-        log: Arc::new(JetStream::new(client.clone(), config.shards)),
+        log: Arc::<JetStream>::clone(&jetstream),
         mail: Arc::new(CoreMail::new(client.clone())),
         lobby: Arc::new(KvLobby::new(client)),
+        snapshots: Arc::<JetStream>::clone(&jetstream),
+        timers: jetstream,
     })
 }
 

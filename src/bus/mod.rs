@@ -12,9 +12,11 @@ use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_nats::jetstream::AckKind;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use tracing::debug;
 
 use crate::domain::{CommandId, StreamSeq, TableId, Timestamp, WorkerId};
 use crate::protocol::frame::LobbyEntry;
@@ -29,6 +31,10 @@ pub struct Bus {
     pub mail: Arc<dyn Mail>,
     /// The list of tables: a convenience, not the truth.
     pub lobby: Arc<dyn Lobby>,
+    /// States of long tables: a short cut, not the truth.
+    pub snapshots: Arc<dyn Snapshots>,
+    /// What wakes tables that nobody holds.
+    pub timers: Arc<dyn Timers>,
 }
 
 /// The event log. Appends are acknowledged once stored as the deployment's durability class says.
@@ -307,7 +313,7 @@ pub trait Timers: Debug + Send + Sync {
     async fn disarm(&self, address: &Address) -> Result<(), AppendError>;
 
     /// The alarms of a shard that ring, shared with everyone who listens to them. One that is not settled
-    /// rings again for somebody. Ends when the connection is lost: listen again.
+    /// rings again for somebody. Ends when it cannot go on, as when the connection is lost: listen again.
     async fn wakes(&self, shard: u16) -> Result<BoxStream<'static, Wake>, ReadError>;
 }
 
@@ -329,29 +335,32 @@ pub struct Settle(pub(crate) SettleBy);
 pub(crate) enum SettleBy {
     /// A message to acknowledge.
     Nats(Box<async_nats::jetstream::Message>),
-    /// Rings again unless it is told otherwise.
-    Memory(tokio::sync::oneshot::Sender<Option<Duration>>),
+    /// A ring of an alarm.
+    Memory(memory::Ring),
 }
 
 impl Settle {
     /// It is seen to: it does not ring again.
     pub async fn done(self) {
         match self.0 {
-            // A lost acknowledgement makes it ring again, which is harmless.
-            SettleBy::Nats(message) => message.ack().await.unwrap_or_default(),
-            SettleBy::Memory(sender) => sender.send(None).unwrap_or_default(),
+            SettleBy::Nats(message) => acknowledge(&message, AckKind::Ack).await,
+            SettleBy::Memory(ring) => ring.done(),
         }
     }
 
     /// It rings again after this, for whoever has time then.
     pub async fn later(self, wait: Duration) {
         match self.0 {
-            SettleBy::Nats(message) => {
-                let nak = async_nats::jetstream::AckKind::Nak(Some(wait));
-                message.ack_with(nak).await.unwrap_or_default();
-            }
-            SettleBy::Memory(sender) => sender.send(Some(wait)).unwrap_or_default(),
+            SettleBy::Nats(message) => acknowledge(&message, AckKind::Nak(Some(wait))).await,
+            SettleBy::Memory(ring) => ring.later(wait),
         }
+    }
+}
+
+/// Once, since a lost acknowledgement only makes the alarm ring again.
+async fn acknowledge(message: &async_nats::jetstream::Message, how: AckKind) {
+    if let Err(error) = message.ack_with(how).await {
+        debug!(%error, "an alarm is not settled");
     }
 }
 

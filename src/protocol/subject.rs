@@ -32,10 +32,26 @@ impl Address {
         format!("tc.done.{self}")
     }
 
-    /// Reads `tc.evt.<s>.<k>.<t>`, and the same under `tc.done` and `tc.live`.
+    /// Its worker's newest snapshot.
+    pub fn snap(&self) -> String {
+        format!("tc.snap.{self}")
+    }
+
+    /// Its alarm, until it rings.
+    pub fn timer(&self) -> String {
+        format!("tc.timer.{self}")
+    }
+
+    /// Its alarm, when it rings.
+    pub fn wake(&self) -> String {
+        format!("tc.wake.{self}")
+    }
+
+    /// Reads `tc.evt.<s>.<k>.<t>`, and the same under `tc.done`, `tc.live` and `tc.wake`.
     pub fn parse(subject: &str) -> Option<Self> {
         let mut tokens = subject.split('.');
-        let (Some("tc"), Some("evt" | "done" | "live")) = (tokens.next(), tokens.next()) else {
+        let (Some("tc"), Some("evt" | "done" | "live" | "wake")) = (tokens.next(), tokens.next())
+        else {
             return None;
         };
         let address = Self {
@@ -56,6 +72,16 @@ impl fmt::Display for Address {
 /// The stream of a shard.
 pub fn events_stream(shard: u16) -> String {
     format!("EVENTS_{shard}")
+}
+
+/// The stream of a shard's snapshots.
+pub fn snapshots_stream(shard: u16) -> String {
+    format!("SNAPSHOTS_{shard}")
+}
+
+/// The stream of a shard's alarms.
+pub fn timers_stream(shard: u16) -> String {
+    format!("TIMERS_{shard}")
 }
 
 /// A table's commits, whatever its kind: for readers who know only the id.
@@ -132,6 +158,7 @@ mod tests {
         let shards = NonZeroU16::new(4).expect("four");
         let address = Address::new(table, kind, shards);
         assert_eq!(Address::parse(&address.evt()), Some(address.clone()));
+        assert_eq!(Address::parse(&address.wake()), Some(address.clone()));
         assert_eq!(Address::parse(&address.done()), Some(address));
     }
 

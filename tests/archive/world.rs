@@ -16,7 +16,8 @@ use rand_chacha::rand_core::SeedableRng;
 use serde_json::json;
 use tablecast::archiver::{self, ArchiverConfig};
 use tablecast::bus::{
-    Bus, EventLog, Lobby, LobbyChange, Mail, MailError, Request, RequestError, Stored,
+    AppendError, Bus, EventLog, Lobby, LobbyChange, Mail, MailError, ReadError, Request,
+    RequestError, Snapshots, Stored, Timers, Wake,
 };
 use tablecast::domain::{
     Cause, Closing, Commit, Kind, Lifecycle, Opening, Seat, Seating, StreamSeq, Summary,
@@ -158,7 +159,14 @@ impl World {
 
 /// A bus of which the archiver needs the log only.
 pub(crate) fn bus(log: Arc<dyn EventLog>) -> Bus {
-    Bus { log, mail: Arc::new(Nobody), lobby: Arc::new(Nobody) }
+    let nobody = Arc::new(Nobody);
+    Bus {
+        log,
+        mail: Arc::<Nobody>::clone(&nobody),
+        lobby: Arc::<Nobody>::clone(&nobody),
+        snapshots: Arc::<Nobody>::clone(&nobody),
+        timers: nobody,
+    }
 }
 
 /// A game that was played to its end.
@@ -331,5 +339,43 @@ impl Lobby for Nobody {
 
     async fn watch(&self) -> Result<BoxStream<'static, LobbyChange>, MailError> {
         Err(unreachable_bus())
+    }
+}
+
+fn unreachable_log(table: TableId) -> AppendError {
+    AppendError::Unavailable { table }
+}
+
+fn unreadable() -> ReadError {
+    ReadError::Unavailable { reason: "nobody".to_owned() }
+}
+
+#[async_trait]
+impl Snapshots for Nobody {
+    async fn save(&self, address: &Address, _: Bytes) -> Result<(), AppendError> {
+        Err(unreachable_log(address.table))
+    }
+
+    async fn newest(&self, _: &Address) -> Result<Option<Bytes>, ReadError> {
+        Err(unreadable())
+    }
+
+    async fn forget(&self, address: &Address) -> Result<(), AppendError> {
+        Err(unreachable_log(address.table))
+    }
+}
+
+#[async_trait]
+impl Timers for Nobody {
+    async fn arm(&self, address: &Address, _: Timestamp) -> Result<(), AppendError> {
+        Err(unreachable_log(address.table))
+    }
+
+    async fn disarm(&self, address: &Address) -> Result<(), AppendError> {
+        Err(unreachable_log(address.table))
+    }
+
+    async fn wakes(&self, _: u16) -> Result<BoxStream<'static, Wake>, ReadError> {
+        Err(unreadable())
     }
 }

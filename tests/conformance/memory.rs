@@ -11,6 +11,7 @@ use tablecast::domain::{StreamSeq, Timestamp};
 use tablecast::runtime::clock::Clock;
 use tokio::time::{Instant, sleep};
 
+use crate::alarm_suite::{alarm_promises, arm_in, listen, next};
 use crate::log_suite::promises;
 use crate::tables::{address, append, new_table, table_of};
 
@@ -24,6 +25,11 @@ async fn buses() -> (Arc<Network>, Bus, Bus) {
     let network = network();
     let ((first, _), (second, _)) = (network.connect(), network.connect());
     (network, first, second)
+}
+
+alarm_promises! {
+    #[tokio::test(start_paused = true)]
+    buses
 }
 
 promises! {
@@ -148,4 +154,39 @@ async fn what_is_set_aside_is_kept_once() {
         bus.log.set_aside(0, &entries[0], "poison").await.expect("kept");
     }
     assert_eq!(network.dead_letters(), [(entries[0].clone(), "poison".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_ends_the_listening_and_loses_what_is_settled_in_it() {
+    let (bus, faults) = network().connect();
+    let address = address(&bus, new_table());
+    let mut wakes = listen(&bus).await;
+    arm_in(&bus, &address, 1).await;
+    let wake = next(&mut wakes).await;
+    faults.set_outage(true);
+    assert!(wakes.next().await.is_none());
+    assert!(bus.timers.wakes(0).await.is_err());
+    wake.settle.done().await;
+    faults.set_outage(false);
+    let mut wakes = listen(&bus).await;
+    next(&mut wakes).await.settle.done().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_alarm_or_snapshot_waits_for_the_end_of_an_outage_but_not_for_ever() {
+    let (bus, faults) = network().connect();
+    let address = address(&bus, new_table());
+    faults.set_outage(true);
+    let mend = async {
+        sleep(Duration::from_secs(5)).await;
+        faults.set_outage(false);
+    };
+    let (armed, ()) = tokio::join!(bus.timers.arm(&address, Timestamp::from_millis(0)), mend);
+    armed.expect("after the outage");
+    faults.set_outage(true);
+    let started = Instant::now();
+    let saved = bus.snapshots.save(&address, "state".into()).await;
+    assert!(matches!(saved, Err(AppendError::Unavailable { .. })), "{saved:?}");
+    assert!(started.elapsed() > Duration::from_secs(14));
+    bus.snapshots.newest(&address).await.expect_err("cut off");
 }

@@ -19,7 +19,8 @@ use crate::protocol::envelope::{CONTENT_TYPE, TYPE_ARCHIVED, TYPE_DONE, header a
 use crate::protocol::subject::{self, Address};
 
 /// Between two tries of an append: doubles from the first to the second.
-const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(25), Duration::from_millis(500));
+pub(super) const RETRY_PAUSE: (Duration, Duration) =
+    (Duration::from_millis(25), Duration::from_millis(500));
 
 /// `Nats-Rollup`: the message replaces everything on its subject.
 pub(in crate::bus) const SUBJECT_ROLL_UP: &str = "sub";
@@ -30,16 +31,16 @@ const ORIGIN_SEQ: &str = "Tc-Origin-Seq";
 const REASON: &str = "Tc-Reason";
 
 /// One message to be stored, as often as it takes to know that it is.
-struct Publication<'a> {
-    table: TableId,
+pub(super) struct Publication<'a> {
+    pub(super) table: TableId,
     /// The stream it must land in.
-    stream: &'a str,
-    subject: Subject,
-    /// `Nats-Msg-Id`.
-    id: &'a str,
+    pub(super) stream: &'a str,
+    pub(super) subject: Subject,
+    /// `Nats-Msg-Id`. None if the newest message is all that counts, so that a second copy is harmless.
+    pub(super) id: Option<&'a str>,
     /// The subject's last message, if that matters.
-    after: Option<StreamSeq>,
-    payload: Bytes,
+    pub(super) after: Option<StreamSeq>,
+    pub(super) payload: Bytes,
 }
 
 /// What one try came to.
@@ -58,21 +59,21 @@ enum Answer {
 
 /// A definite no.
 #[derive(Debug)]
-struct Refusal {
+pub(super) struct Refusal {
     /// The server's number for it; 0 if the client refused.
     err_code: u64,
     reason: String,
 }
 
 /// Why a message is not stored, or not known to be.
-enum Failed {
+pub(super) enum Failed {
     Fenced,
     Refused(Refusal),
     Unavailable,
 }
 
 impl Failed {
-    fn at(self, table: TableId) -> AppendError {
+    pub(super) fn at(self, table: TableId) -> AppendError {
         match self {
             Self::Fenced => AppendError::Fenced { table },
             Self::Refused(Refusal { reason, .. }) => AppendError::Refused { table, reason },
@@ -146,7 +147,7 @@ impl JetStream {
             table: append.address.table,
             stream: &subject::events_stream(append.address.shard),
             subject: append.address.evt().into(),
-            id: &append.id,
+            id: Some(&append.id),
             after: Some(append.after),
             payload: append.payload,
         };
@@ -172,7 +173,7 @@ impl JetStream {
             table: address.table,
             stream: &subject::events_stream(address.shard),
             subject: address.done().into(),
-            id: &format!("{}:done", address.table),
+            id: Some(&format!("{}:done", address.table)),
             after: Some(StreamSeq::ZERO),
             payload: marker,
         };
@@ -203,7 +204,7 @@ impl JetStream {
             table: address.table,
             stream: &stream,
             subject: address.evt().into(),
-            id: &format!("{}:archived", address.table),
+            id: Some(&format!("{}:archived", address.table)),
             after: Some(after),
             payload: tombstone,
         };
@@ -216,7 +217,7 @@ impl JetStream {
         let stored = stored.map_err(|failed| failed.at(address.table))?;
         let marker = Publication {
             subject: address.done().into(),
-            id: &format!("{}:done-archived", address.table),
+            id: Some(&format!("{}:done-archived", address.table)),
             after: None,
             payload: Bytes::new(),
             ..publication
@@ -255,7 +256,7 @@ impl JetStream {
             table: entry.address.table,
             stream: "DEAD",
             subject: subject::dead(&origin).into(),
-            id: &format!("{origin}:{}", entry.seq.get()),
+            id: Some(&format!("{origin}:{}", entry.seq.get())),
             after: None,
             payload: entry.payload.clone(),
         };
@@ -277,7 +278,7 @@ impl JetStream {
     }
 
     /// Publishes until the result is known, with the same bytes, so that the message is stored at most once.
-    async fn publish(
+    pub(super) async fn publish(
         &self,
         publication: &Publication<'_>,
         headers: impl Fn(&mut HeaderMap),
@@ -330,7 +331,7 @@ impl JetStream {
             .send()
             .await;
         match found {
-            Ok(next) if entry::message_id(&next.headers).as_deref() == Some(publication.id) => {
+            Ok(next) if is_ours(publication, &next.headers) => {
                 Answer::Stored(StreamSeq::new(next.sequence))
             }
             Ok(_) => answer,
@@ -348,10 +349,16 @@ impl JetStream {
     }
 }
 
+fn is_ours(publication: &Publication<'_>, headers: &HeaderMap) -> bool {
+    publication.id.is_some_and(|id| entry::message_id(headers).as_deref() == Some(id))
+}
+
 impl Publication<'_> {
     fn request(&self, more: impl Fn(&mut HeaderMap)) -> Request {
         let mut headers = HeaderMap::new();
-        headers.insert(header::NATS_MESSAGE_ID, self.id);
+        if let Some(id) = self.id {
+            headers.insert(header::NATS_MESSAGE_ID, id);
+        }
         if let Some(after) = self.after {
             headers.insert(
                 header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE,

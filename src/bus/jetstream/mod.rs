@@ -1,9 +1,11 @@
-//! The event log on JetStream.
+//! The event log, snapshots and alarms on JetStream.
 
 pub(super) mod append;
 mod entry;
 mod follow;
 pub(super) mod read;
+mod snapshots;
+mod timers;
 
 use std::num::NonZeroU16;
 use std::time::Duration;
@@ -22,7 +24,7 @@ use crate::protocol::subject::{self, Address};
 /// cost appends up to 8.3 s.
 const APPEND_PATIENCE: Duration = Duration::from_secs(15);
 
-/// The event log on one connection.
+/// The event log, snapshots and alarms on one connection.
 #[derive(Debug)]
 pub struct JetStream {
     client: Client,

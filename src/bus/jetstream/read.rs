@@ -1,5 +1,6 @@
-//! Reading all messages of a subject by batched direct gets, which any replica answers.
+//! Reading a subject, all of it or its newest message, by direct gets, which any replica answers.
 
+use std::future::Future;
 use std::time::Duration;
 
 use async_nats::header::{NATS_LAST_SEQUENCE, NATS_SEQUENCE};
@@ -73,7 +74,7 @@ pub(in crate::bus) async fn all(
     let mut messages = Vec::new();
     let mut from = from.max(1);
     loop {
-        let page = page_with_retries(client, stream, filter, from).await?;
+        let page = with_retries(client, stream, || page(client, stream, filter, from)).await?;
         from = page.last + 1;
         messages.extend(page.messages);
         if page.pending == 0 {
@@ -82,18 +83,37 @@ pub(in crate::bus) async fn all(
     }
 }
 
-async fn page_with_retries(
+/// The newest message on a subject.
+pub(super) async fn newest(
     client: &Client,
     stream: &str,
-    filter: &str,
-    from: u64,
-) -> Result<Page, ReadError> {
+    subject: &str,
+) -> Result<Option<Message>, ReadError> {
+    with_retries(client, stream, || async {
+        let request = json!({ "last_by_subj": subject }).to_string();
+        let answer = client.request(format!("$JS.API.DIRECT.GET.{stream}"), request.into()).await;
+        let message = answer.map_err(|error| PageError::Passing(error.to_string()))?;
+        match message.status.map(|status| status.as_u16()) {
+            None => Ok(Some(message)),
+            Some(404) => Ok(None),
+            Some(status) => Err(refused(status, message.description)),
+        }
+    })
+    .await
+}
+
+/// Asks until there is an answer or the stream counts as unreadable.
+async fn with_retries<T, F: Future<Output = Result<T, PageError>>>(
+    client: &Client,
+    stream: &str,
+    ask: impl Fn() -> F,
+) -> Result<T, ReadError> {
     let mut pause = RETRY_PAUSE;
     let mut tries = 0;
     loop {
         tries += 1;
-        let reason = match page(client, stream, filter, from).await {
-            Ok(page) => return Ok(page),
+        let reason = match ask().await {
+            Ok(answer) => return Ok(answer),
             Err(PageError::Refused(reason)) => return Err(ReadError::Unavailable { reason }),
             Err(PageError::Passing(reason)) => reason,
         };
@@ -156,10 +176,7 @@ impl Page {
             Some(status) if status == StatusCode::NO_RESPONDERS.as_u16() => {
                 return Err(PageError::Passing("no server has the stream".to_owned()));
             }
-            Some(status) => {
-                let description = message.description.unwrap_or_default();
-                return Err(PageError::Refused(format!("{status} {description}")));
-            }
+            Some(status) => return Err(refused(status, message.description)),
         }
         let (Some(seq), Some(last)) = (number(NATS_SEQUENCE), number(NATS_LAST_SEQUENCE)) else {
             return Err(PageError::Refused("an answer without a position".to_owned()));
@@ -171,6 +188,10 @@ impl Page {
         self.messages.push(message);
         Ok(true)
     }
+}
+
+fn refused(status: u16, description: Option<String>) -> PageError {
+    PageError::Refused(format!("{status} {}", description.unwrap_or_default()))
 }
 
 /// Core NATS is at most once, an answer too.

@@ -10,13 +10,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::{Append, AppendError, Entry, EventLog, ReadError, Stored};
 use super::streams::{On, Publication};
-use super::{Connection, arrivals};
+use super::{APPEND_PATIENCE, Connection, RETRY_PAUSE, arrivals, outage};
 use crate::domain::{StreamSeq, TableId, Timestamp};
 use crate::protocol::subject::Address;
-
-/// As on NATS: how long an unknown result is looked into, and the time from one try to the next.
-const APPEND_PATIENCE: Duration = Duration::from_secs(15);
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// The event log, as one process sees it.
 #[derive(Debug)]
@@ -63,10 +59,6 @@ impl MemoryLog {
         }
         Ok(())
     }
-}
-
-fn outage() -> ReadError {
-    ReadError::Unavailable { reason: "there is an outage".to_owned() }
 }
 
 #[async_trait]

@@ -3,21 +3,32 @@
 mod lobby;
 mod log;
 mod mail;
+mod snapshots;
 mod streams;
+mod timers;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
-use super::{Bus, Entry};
+use super::{AppendError, Bus, Entry, ReadError};
+use crate::domain::TableId;
 use crate::runtime::clock::Clock;
+
+pub(crate) use timers::Ring;
 
 /// What waits in one subscription. A full one drops, as a NATS client does.
 const SUBSCRIPTION_CAPACITY: usize = 1024;
+
+/// As on NATS: how long an unknown result is looked into, and the time from one try to the next.
+const APPEND_PATIENCE: Duration = Duration::from_secs(15);
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// What all processes of a simulation share: the part of NATS.
 #[derive(Debug)]
@@ -26,7 +37,9 @@ pub struct Network {
     log: Mutex<streams::Streams>,
     mail: Mutex<mail::Subscriptions>,
     lobby: Mutex<lobby::Lines>,
-    /// Something happened that readers of markers wait for.
+    snapshots: Mutex<BTreeMap<TableId, Bytes>>,
+    alarms: Mutex<timers::Alarms>,
+    /// Something happened that readers of markers or listeners to alarms wait for.
     changed: watch::Sender<()>,
 }
 
@@ -42,6 +55,25 @@ impl Connection {
         let streams = self.network.log.lock();
         streams.expect("nothing panics with the streams")
     }
+
+    /// Sends what is to be stored, again and again while there is an outage, as on NATS.
+    async fn arrive(&self, table: TableId) -> Result<(), AppendError> {
+        let deadline = Instant::now() + APPEND_PATIENCE;
+        loop {
+            self.faults.travel().await;
+            if !self.faults.is_outage() {
+                return Ok(());
+            }
+            if Instant::now() + RETRY_PAUSE >= deadline {
+                return Err(AppendError::Unavailable { table });
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+    }
+}
+
+fn outage() -> ReadError {
+    ReadError::Unavailable { reason: "there is an outage".to_owned() }
 }
 
 /// What goes wrong on one connection. Nothing, at first.
@@ -74,6 +106,8 @@ impl Network {
             log: Mutex::new(streams::Streams::new(shards, clock)),
             mail: Mutex::default(),
             lobby: Mutex::default(),
+            snapshots: Mutex::default(),
+            alarms: Mutex::new(timers::Alarms::new(shards, clock)),
             changed: watch::Sender::new(()),
         })
     }
@@ -94,7 +128,9 @@ impl Network {
         let bus = Bus {
             log: Arc::new(log::MemoryLog::new(connection.clone())),
             mail: Arc::new(mail::MemoryMail::new(connection.clone())),
-            lobby: Arc::new(lobby::MemoryLobby::new(connection)),
+            lobby: Arc::new(lobby::MemoryLobby::new(connection.clone())),
+            snapshots: Arc::new(snapshots::MemorySnapshots::new(connection.clone())),
+            timers: Arc::new(timers::MemoryTimers::new(connection)),
         };
         (bus, faults)
     }
@@ -148,7 +184,7 @@ impl Faults {
     async fn travel(&self) {
         let delay = self.switches().delay;
         if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
+            sleep(delay).await;
         }
     }
 

@@ -17,6 +17,7 @@ const EXACT: &[&str] = &[
     "subject_transform",
     "allow_direct",
     "allow_msg_ttl",
+    "allow_msg_schedules",
     "allow_rollup_hdrs",
     "deny_delete",
     "deny_purge",

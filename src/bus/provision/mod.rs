@@ -16,8 +16,12 @@ use super::connect::{NatsConfig, REQUEST_TIMEOUT};
 
 pub use compare::Difference;
 
-/// The template of every shard's stream, as shard 0 has it.
-const EVENTS: &str = include_str!("../../../nats/streams/events.json");
+/// The templates of every shard's streams, as shard 0 has them.
+const SHARDED: [&str; 3] = [
+    include_str!("../../../nats/streams/events.json"),
+    include_str!("../../../nats/streams/snapshots.json"),
+    include_str!("../../../nats/streams/timers.json"),
+];
 const DEAD: &str = include_str!("../../../nats/streams/dead.json");
 const LOBBY: &str = include_str!("../../../nats/buckets/lobby.json");
 
@@ -110,23 +114,27 @@ pub fn context(client: &Client) -> Context {
 
 /// Every stream and bucket of a deployment, as the files in `nats/` define them.
 pub fn definitions(config: &NatsConfig) -> Vec<Config> {
-    let mut all: Vec<Config> = (0..config.shards.get())
-        .map(|shard| {
-            let text = EVENTS
-                .replace("EVENTS_0", &crate::protocol::subject::events_stream(shard))
-                .replace(".0.", &format!(".{shard}."))
-                .replace("shard 0", &format!("shard {shard}"));
-            let mut stream = parse(&text);
-            let shards = config.shards.to_string();
-            stream.metadata.insert(SHARDS.to_owned(), shards);
+    let of_shard = |shard: u16| {
+        SHARDED.map(|template| {
+            let mut stream: Config = parse(&for_shard(template, shard));
+            stream.metadata.insert(SHARDS.to_owned(), config.shards.to_string());
             stream
         })
-        .collect();
+    };
+    let mut all: Vec<Config> = (0..config.shards.get()).flat_map(of_shard).collect();
     all.extend([DEAD, LOBBY].map(parse));
     for stream in &mut all {
         stream.num_replicas = config.replicas.get();
     }
     all
+}
+
+/// A template with the number of a shard wherever that of shard 0 stands.
+pub(super) fn for_shard(template: &str, shard: u16) -> String {
+    template
+        .replace("_0\"", &format!("_{shard}\""))
+        .replace(".0.", &format!(".{shard}."))
+        .replace("shard 0", &format!("shard {shard}"))
 }
 
 fn parse(text: &str) -> Config {
