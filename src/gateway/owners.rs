@@ -192,7 +192,7 @@ mod tests {
     use super::*;
 
     fn beat(worker: &str, goodbye: bool) -> Beat {
-        Beat { worker: worker.parse().unwrap(), tables: 0, goodbye }
+        Beat { worker: worker.parse().unwrap(), tables: 0, full: false, goodbye }
     }
 
     #[test]

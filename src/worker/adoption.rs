@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use metrics::counter;
 use tokio::time::timeout;
 use tracing::info;
@@ -146,7 +148,10 @@ pub(super) async fn try_adopt(
     let place = worker.take_place(table).map_err(no_place)?;
     let address = Address::new(table, kind.clone(), worker.bus.log.shards());
     let (referee, last, served_until) = match handover {
-        Some(handover) => taken_over(worker, &address, handover)?,
+        Some(handover) => {
+            let referee = taken_over(worker, &address, &handover)?;
+            (referee, handover.last, Some(handover.owned_until))
+        }
         None => {
             let Loaded { referee, last, owner } = load(worker, &address).await?;
             // What this worker says of itself tells nothing of an earlier process of its name.
@@ -177,15 +182,14 @@ fn finish_for(worker: &Worker, place: Place, address: Address, marker: Bytes) {
 fn taken_over(
     worker: &Worker,
     address: &Address,
-    handover: Handover,
-) -> Result<(Box<dyn Referee>, StreamSeq, Option<Timestamp>), Refusal> {
+    handover: &Handover,
+) -> Result<Box<dyn Referee>, Refusal> {
     let rules = worker.catalog.get(&address.kind).expect("only kinds of the catalog are served");
     refuse_other_rules(address, handover.rules, rules.rules_version())?;
-    let restored = rules.restore(address.table, &handover.state).ok_or_else(|| {
+    rules.restore(address.table, &handover.state).ok_or_else(|| {
         // Another version of this binary: whoever asks next makes it read the log.
         Refusal::new("state_version", "this worker keeps tables in another form")
-    })?;
-    Ok((restored, handover.last, Some(handover.owned_until)))
+    })
 }
 
 async fn claim(
@@ -212,17 +216,24 @@ async fn claim(
 
 /// The log did not say in time whether it stored this worker's append. Nobody could play meanwhile, so the
 /// table is taken anew, with the time since then given back.
-pub(super) async fn take_again(worker: Worker, address: Address, served_until: Timestamp) {
-    let table = address.table;
-    for _ in 0..TAKES {
-        let request = AdoptRequest::new(table);
-        match try_adopt(&worker, &address.kind, request, Some(served_until)).await {
-            Err(Refusal { retry_after_ms: Some(_), .. }) if !worker.stop.is_cancelled() => {
-                tokio::time::sleep(TAKE_PAUSE).await;
+pub(super) fn take_again(
+    worker: Worker,
+    address: Address,
+    served_until: Timestamp,
+) -> BoxFuture<'static, ()> {
+    // Boxed, since the owner that it starts may come here again.
+    async move {
+        for _ in 0..TAKES {
+            let request = AdoptRequest::new(address.table);
+            match try_adopt(&worker, &address.kind, request, Some(served_until)).await {
+                Err(Refusal { retry_after_ms: Some(_), .. }) if !worker.stop.is_cancelled() => {
+                    tokio::time::sleep(TAKE_PAUSE).await;
+                }
+                Ok(_) | Err(_) => return,
             }
-            Ok(_) | Err(_) => return,
         }
     }
+    .boxed()
 }
 
 /// Who answers for a table; nobody if none does however often it is asked. A former owner may still get

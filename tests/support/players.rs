@@ -211,11 +211,12 @@ impl Client {
         by: &str,
         command_id: &str,
         command: Value,
+        patience: Duration,
     ) -> Result<Verdict, RequestError> {
         let request = CommandRequest { by: player(by), id: id(command_id), command };
         let mail = &self.bus.mail;
         let request = TableRequest::Command(request);
-        let answer = mail.request(subject::cmd(table), encode(&request), SOON);
+        let answer = mail.request(subject::cmd(table), encode(&request), patience);
         Ok(decode(&answer.await?).expect("a verdict"))
     }
 
@@ -226,7 +227,7 @@ impl Client {
         command_id: &str,
         command: Value,
     ) -> Verdict {
-        let answer = self.try_command(table, by, command_id, command).await;
+        let answer = self.try_command(table, by, command_id, command, SOON).await;
         answer.expect("an answer")
     }
 
@@ -240,7 +241,10 @@ impl Client {
     ) -> Verdict {
         let persisted = async {
             loop {
-                match self.try_command(table, by, command_id, command.clone()).await {
+                // A worker that is just dying may swallow a command.
+                let patience = Duration::from_secs(1);
+                let command = command.clone();
+                match self.try_command(table, by, command_id, command, patience).await {
                     Ok(Verdict::Rejected(refusal)) if refusal.retry_after_ms.is_some() => {}
                     Ok(verdict) => return verdict,
                     Err(RequestError::NoResponders) => {

@@ -218,7 +218,7 @@ impl TinyWorker {
     }
 
     pub(crate) async fn beat(&self, goodbye: bool) {
-        let beat = Beat { worker: self.id.clone(), tables: 0, goodbye };
+        let beat = Beat { worker: self.id.clone(), tables: 0, full: false, goodbye };
         let subject = subject::beat(&self.id);
         let told = self.bus.mail.notify(subject, request::encode(&beat));
         told.await.expect("told");

@@ -4,31 +4,20 @@ use std::time::Duration;
 
 use serde_json::json;
 use tablecast::bus::RequestError;
-use tablecast::protocol::request::{TableRequest, Verdict, encode};
+use tablecast::protocol::request::{OpenRequest, TableRequest, Verdict, decode, encode};
 use tablecast::protocol::subject;
 use tokio::time::sleep;
 
 use super::{another_worker, one_worker};
-use crate::players::{accepted, human, kind, pebbles_of, take, two_players};
+use crate::players::{Client, accepted, human, id, kind, pebbles_of, refused, take, two_players};
 
 #[tokio::test]
 async fn a_full_worker_does_not_listen_and_another_takes_the_work() {
     let (server, _first, client) = one_worker(&["--tables-max", "1"]).await;
     let request = two_players();
     assert_eq!(client.open(&request).await, accepted(1));
-    let open = subject::open(&kind(crate::pebbles::KIND));
     let other = two_players();
-    let soon = Duration::from_secs(2);
-    let unheard = async {
-        loop {
-            let asked = client.bus.mail.request(open.clone(), encode(&other), soon).await;
-            if asked == Err(RequestError::NoResponders) {
-                return;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(crate::players::SOON, unheard).await.expect("it stops listening");
+    unheard(&client, &other).await;
     // What it has goes on.
     assert_eq!(client.command(request.table, "ann", "a1", take(1)).await, accepted(2));
     let _second = another_worker(&server, "w2", &[]).await;
@@ -36,21 +25,69 @@ async fn a_full_worker_does_not_listen_and_another_takes_the_work() {
 }
 
 #[tokio::test]
-async fn a_worker_with_too_much_memory_takes_nothing_and_puts_tables_to_sleep() {
-    let (_server, _worker, client) = one_worker(&["--memory-max", "1MiB"]).await;
+async fn a_full_worker_listens_again_once_there_is_room() {
+    let (_server, _worker, client) =
+        one_worker(&["--tables-max", "1", "--ended-linger", "0s"]).await;
+    let (first, second) = (two_players(), two_players());
+    assert_eq!(client.open(&first).await, accepted(1));
+    unheard(&client, &second).await;
+    for (number, by) in ["ann", "bob", "ann", "bob"].into_iter().enumerate() {
+        let count = if number == 3 { 1 } else { 3 };
+        client.command(first.table, by, &format!("t{number}"), take(count)).await;
+    }
+    client.markers(first.table).await;
+    assert_eq!(client.open(&second).await, accepted(1));
+}
+
+#[tokio::test]
+async fn opening_a_table_that_is_open_answers_as_the_first_time() {
+    let (_server, _worker, client) = one_worker(&[]).await;
+    let mut request = two_players();
+    assert_eq!(client.open(&request).await, accepted(1));
+    assert_eq!(client.open(&request).await, accepted(1));
+    request.id = id("another");
+    assert_eq!(refused(client.open(&request).await).code, "table_exists");
+}
+
+/// Waits until nobody takes tables any more; the last that was asked may still decline.
+async fn unheard(client: &Client, request: &OpenRequest) {
     let open = subject::open(&kind(crate::pebbles::KIND));
-    let request = encode(&two_players());
+    let soon = Duration::from_secs(2);
     let unheard = async {
         loop {
+            let asked = client.bus.mail.request(open.clone(), encode(request), soon).await;
+            match asked {
+                Err(RequestError::NoResponders) => return,
+                Ok(answer) => {
+                    let refusal = refused(decode(&answer).expect("a verdict"));
+                    assert_eq!(refusal.code, "at_capacity");
+                    assert!(refusal.retry_after_ms.is_some());
+                }
+                Err(RequestError::Timeout | RequestError::Unreachable) => {}
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(crate::players::SOON, unheard).await.expect("it stops listening");
+}
+
+#[tokio::test]
+async fn a_worker_with_too_much_memory_takes_no_table() {
+    let (_server, _worker, client) = one_worker(&["--memory-max", "1MiB"]).await;
+    // The first look at the memory may come after the first table.
+    let open = async {
+        loop {
+            let request = two_players();
+            let subject = subject::open(&kind(crate::pebbles::KIND));
             let soon = Duration::from_secs(2);
-            let asked = client.bus.mail.request(open.clone(), request.clone(), soon).await;
-            if asked == Err(RequestError::NoResponders) {
-                return;
+            match client.bus.mail.request(subject, encode(&request), soon).await {
+                Err(RequestError::NoResponders) => return,
+                Ok(_) | Err(RequestError::Timeout | RequestError::Unreachable) => {}
             }
             sleep(Duration::from_millis(50)).await;
         }
     };
-    tokio::time::timeout(crate::players::SOON, unheard).await.expect("it stops listening");
+    tokio::time::timeout(crate::players::SOON, open).await.expect("it stops listening");
 }
 
 #[tokio::test]

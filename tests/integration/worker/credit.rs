@@ -62,7 +62,7 @@ async fn the_time_between_two_owners_is_given_back() {
 #[tokio::test]
 async fn no_deadline_runs_out_on_a_player_whose_gateway_is_gone() {
     let (_server, _worker, client) = one_worker(&[]).await;
-    let request = limited(1_200);
+    let request = limited(1_800);
     let table = request.table;
     client.open(&request).await;
     client.gateway_beats(false).await;
