@@ -73,10 +73,14 @@ impl Peers {
         Some(heard.lost.get(gateway).map_or(Timestamp::default(), |lost| lost.clock))
     }
 
-    /// Whether a gateway may be gone.
+    /// Whether a gateway may be gone. A worker that hears nobody cannot tell.
     pub(super) fn is_quiet(&self, gateway: &str, now: Instant) -> bool {
         let heard = self.heard();
-        heard.gateways.get(gateway).is_none_or(|heard| now.duration_since(heard.timer) > QUIET)
+        heard.is_deaf
+            || heard
+                .gateways
+                .get(gateway)
+                .is_none_or(|known| now.duration_since(known.heard.timer) > QUIET)
     }
 
     /// When another worker was last heard, by this one's clock.
@@ -175,21 +179,31 @@ impl Peers {
     }
 }
 
+/// A gateway that is taken to be alive.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    heard: Now,
+    /// From when its silence counts: not while this worker could not have heard it.
+    counts_from: Instant,
+}
+
 /// When each peer was last heard. Reads no clock.
 #[derive(Debug, Default)]
 struct Heard {
-    gateways: BTreeMap<String, Now>,
+    gateways: BTreeMap<String, Known>,
     lost: BTreeMap<String, Now>,
     workers: BTreeMap<WorkerId, Now>,
+    is_deaf: bool,
 }
 
 impl Heard {
     fn note_gateway(&mut self, gateway: &str, now: Now) {
+        let known = Known { heard: now, counts_from: now.timer };
         match self.gateways.get_mut(gateway) {
-            Some(heard) => *heard = now,
+            Some(before) => *before = known,
             None => {
                 self.lost.remove(gateway);
-                self.gateways.insert(gateway.to_owned(), now);
+                self.gateways.insert(gateway.to_owned(), known);
             }
         }
     }
@@ -201,17 +215,18 @@ impl Heard {
 
     /// Gateways that have fallen silent, each once. While this worker is deaf, nobody is.
     fn take_silent(&mut self, own_heard: Instant, now: Now) -> Vec<String> {
-        if now.timer.duration_since(own_heard) > DEAF {
-            self.gateways.values_mut().for_each(|heard| heard.timer = now.timer);
+        self.is_deaf = now.timer.duration_since(own_heard) > DEAF;
+        if self.is_deaf {
+            self.gateways.values_mut().for_each(|known| known.counts_from = now.timer);
             return Vec::new();
         }
         let is_remembered = |heard: &Now| now.timer.duration_since(heard.timer) < MEMORY;
         self.lost.retain(|_, heard| is_remembered(heard));
         self.workers.retain(|_, heard| is_remembered(heard));
-        let is_silent = |heard: &Now| now.timer.duration_since(heard.timer) > SILENCE;
-        let silent: Vec<(String, Now)> =
-            self.gateways.extract_if(.., |_, heard| is_silent(heard)).collect();
-        self.lost.extend(silent.iter().cloned());
+        let is_silent = |known: &Known| now.timer.duration_since(known.counts_from) > SILENCE;
+        let silent: Vec<(String, Known)> =
+            self.gateways.extract_if(.., |_, known| is_silent(known)).collect();
+        self.lost.extend(silent.iter().map(|(gateway, known)| (gateway.clone(), known.heard)));
         silent.into_iter().map(|(gateway, _)| gateway).collect()
     }
 }

@@ -21,19 +21,19 @@ const HOLD: Duration = Duration::from_millis(100);
 const DOZE: Duration = Duration::from_secs(1);
 
 impl TableActor {
-    /// What is to be done before anything else: a deadline, or the absence of a player.
+    /// What is to be done before anything else. The absence of players first: it stops their clocks.
     pub(super) fn overdue(&mut self, now: Now) -> Option<UnderWay> {
-        if !self.is_held(now) && self.agenda.take_deadline(self.referee.next_due(), now) {
-            let draft = self.referee.on_time(&self.turn());
-            return draft.map(|draft| self.begin(draft, None));
-        }
         while let Some((player, heard_at)) = self.went.pop_front() {
             let draft = self.referee.on_gateway_lost(&player, heard_at, &self.turn());
             if let Some(draft) = draft {
                 return Some(self.begin(draft, None));
             }
         }
-        None
+        if self.is_held(now) || !self.agenda.take_deadline(self.referee.next_due(), now) {
+            return None;
+        }
+        let draft = self.referee.on_time(&self.turn());
+        draft.map(|draft| self.begin(draft, None))
     }
 
     /// Whether a deadline must not run out now: the gateway of a player who owes a decision is silent, and it
