@@ -93,13 +93,13 @@ impl Mail for CoreMail {
     async fn serve(
         &self,
         subject: String,
-        group: &'static str,
+        group: Option<&'static str>,
     ) -> Result<BoxStream<'static, Request>, MailError> {
-        let requests = self
-            .client
-            .queue_subscribe(subject, group.to_owned())
-            .await
-            .map_err(|error| failed(&error))?;
+        let requests = match group {
+            Some(group) => self.client.queue_subscribe(subject, group.to_owned()).await,
+            None => self.client.subscribe(subject).await,
+        };
+        let requests = requests.map_err(|error| failed(&error))?;
         // For askers on other connections: on this one the order of sending would do.
         barrier(&self.client).await.map_err(|error| failed(&error))?;
         let client = self.client.clone();

@@ -9,7 +9,7 @@ pub mod provision;
 
 use std::fmt::Debug;
 use std::num::NonZeroU16;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -122,6 +122,8 @@ pub struct Entry {
     pub previous: StreamSeq,
     /// The append's id, if it came with one.
     pub id: Option<String>,
+    /// The worker that appended it, if one did.
+    pub worker: Option<WorkerId>,
     /// Commit or tombstone.
     pub what: Stored,
     /// When the log stored it.
@@ -194,13 +196,14 @@ pub trait Mail: Debug + Send + Sync {
         timeout: Duration,
     ) -> Result<Bytes, RequestError>;
 
-    /// Serves a subject, shared with everyone of the same group: a subject has one group. Served from when
-    /// this returns until the stream is dropped; for askers at other servers of a cluster, from a moment
-    /// later: until then they find no responders.
+    /// Serves a subject: shared with everyone of the same group, or, without one, beside everyone else who
+    /// serves it, and the asker takes the first answer. Served from when this returns until the stream is
+    /// dropped; for askers at other servers of a cluster, from a moment later: until then they find no
+    /// responders.
     async fn serve(
         &self,
         subject: String,
-        group: &'static str,
+        group: Option<&'static str>,
     ) -> Result<BoxStream<'static, Request>, MailError>;
 
     /// Tells whoever listens.
@@ -233,8 +236,8 @@ pub(crate) enum ReplyTo {
         /// The inbox; none if the asker wants no answer.
         inbox: Option<async_nats::Subject>,
     },
-    /// A waiting future.
-    Memory(tokio::sync::oneshot::Sender<Bytes>),
+    /// A waiting future. Everyone who was asked may answer; the first does.
+    Memory(Arc<Mutex<Option<tokio::sync::oneshot::Sender<Bytes>>>>),
 }
 
 impl Reply {
@@ -247,7 +250,10 @@ impl Reply {
             }
             ReplyTo::Nats { inbox: None, .. } => {}
             ReplyTo::Memory(sender) => {
-                sender.send(payload).ok();
+                let sender = sender.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(sender) = sender {
+                    sender.send(payload).ok();
+                }
             }
         }
     }
@@ -273,6 +279,80 @@ pub enum RequestError {
 pub struct MailError {
     /// In the client's words.
     pub reason: String,
+}
+
+/// States of tables, so that a long one need not be folded from its first commit. At most the newest of each
+/// table is kept, and none is needed: what is lost here is read from the log.
+#[async_trait]
+pub trait Snapshots: Debug + Send + Sync {
+    /// Keeps a table's snapshot instead of the one before.
+    async fn save(&self, address: &Address, snapshot: Bytes) -> Result<(), AppendError>;
+
+    /// The newest snapshot of a table. May come from a replica that lags.
+    async fn newest(&self, address: &Address) -> Result<Option<Bytes>, ReadError>;
+
+    /// Drops a table's snapshot.
+    async fn forget(&self, address: &Address) -> Result<(), AppendError>;
+}
+
+/// One durable alarm for each table: its dead man's switch.
+///
+/// Late by up to some 250 ms, never early. It only wakes orphans; no clock of a game depends on it.
+#[async_trait]
+pub trait Timers: Debug + Send + Sync {
+    /// Sets a table's alarm, instead of the one before. In the past: it rings at once.
+    async fn arm(&self, address: &Address, at: Timestamp) -> Result<(), AppendError>;
+
+    /// Takes a table's alarm away.
+    async fn disarm(&self, address: &Address) -> Result<(), AppendError>;
+
+    /// The alarms of a shard that ring, shared with everyone who listens to them. One that is not settled
+    /// rings again for somebody. Ends when the connection is lost: listen again.
+    async fn wakes(&self, shard: u16) -> Result<BoxStream<'static, Wake>, ReadError>;
+}
+
+/// An alarm that rang.
+#[derive(Debug)]
+pub struct Wake {
+    /// Whose.
+    pub address: Address,
+    /// How it is settled. Dropped unused, it rings again after a while.
+    pub settle: Settle,
+}
+
+/// How one alarm is settled.
+#[derive(Debug)]
+pub struct Settle(pub(crate) SettleBy);
+
+/// The two kinds of bus.
+#[derive(Debug)]
+pub(crate) enum SettleBy {
+    /// A message to acknowledge.
+    Nats(Box<async_nats::jetstream::Message>),
+    /// Rings again unless it is told otherwise.
+    Memory(tokio::sync::oneshot::Sender<Option<Duration>>),
+}
+
+impl Settle {
+    /// It is seen to: it does not ring again.
+    pub async fn done(self) {
+        match self.0 {
+            // A lost acknowledgement makes it ring again, which is harmless.
+            SettleBy::Nats(message) => message.ack().await.unwrap_or_default(),
+            SettleBy::Memory(sender) => sender.send(None).unwrap_or_default(),
+        }
+    }
+
+    /// It rings again after this, for whoever has time then.
+    pub async fn later(self, wait: Duration) {
+        match self.0 {
+            SettleBy::Nats(message) => {
+                let nak = async_nats::jetstream::AckKind::Nak(Some(wait));
+                message.ack_with(nak).await.unwrap_or_default();
+            }
+            SettleBy::Memory(sender) => sender.send(Some(wait)).unwrap_or_default(),
+        }
+    }
 }
 
 /// The list of open and running tables. May be a little behind the truth.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use referee::{Drafted, Referee};
+pub use referee::{Drafted, Referee, SavedState};
 pub use replica::{FannedOut, Replica};
 
 use crate::domain::{
@@ -103,6 +103,10 @@ pub trait Rules: Send + Sync {
     /// If that is no first commit of this game.
     fn referee(&self, table: TableId, first: &[u8]) -> Result<Box<dyn Referee>, FoldError>;
 
+    /// A worker's side of a table, from a state that [`Referee::state`] has saved; nothing if it was saved by
+    /// another version: then the table is folded from its commits.
+    fn restore(&self, table: TableId, saved: &SavedState) -> Option<Box<dyn Referee>>;
+
     /// A gateway's side of a table, from the payload of its first commit, and that commit for fanning out.
     ///
     /// # Errors
@@ -179,6 +183,10 @@ impl<G: Game> Rules for RulesOf<G> {
     fn referee(&self, table: TableId, first: &[u8]) -> Result<Box<dyn Referee>, FoldError> {
         let (state, _) = first_commit::<G>(table, first)?;
         Ok(referee::of_state(table, state))
+    }
+
+    fn restore(&self, table: TableId, saved: &SavedState) -> Option<Box<dyn Referee>> {
+        referee::restore::<G>(table, saved)
     }
 
     fn replica(&self, table: TableId, first: &[u8]) -> Result<FirstFold, FoldError> {

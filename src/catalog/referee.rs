@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{FoldError, decode, encode};
 use crate::domain::{
-    CommandId, Commit, Decided, FollowUp, Game, Identity, Kind, PlayerId, PresenceChange, Refused,
-    Rejection, Seat, Status, Summary, Table, TableCommand, TableEvent, TableId, TableOptions,
-    TableSeq, Timestamp, TurnContext, WorkerId,
+    CommandId, Commit, CreditReason, Decided, FollowUp, Game, Identity, Kind, PlayerId,
+    PresenceChange, Refused, Rejection, Seat, Status, Summary, TABLE_STATE_VERSION, Table,
+    TableCommand, TableEvent, TableId, TableOptions, TableSeq, Timestamp, TurnContext, WorkerId,
 };
 use crate::protocol::frame::{LobbyEntry, LobbySeat, LobbyStatus};
 use crate::protocol::request::Refusal;
@@ -48,8 +48,29 @@ pub trait Referee: Debug + Send + Sync {
         cx: &TurnContext,
     ) -> Option<Drafted>;
 
-    /// Drafts the take-over by a worker.
-    fn claim(&mut self, worker: WorkerId, cx: &TurnContext) -> Drafted;
+    /// Drafts what the loss of a player's gateway, last heard at this time, brings about.
+    fn on_gateway_lost(
+        &mut self,
+        player: &PlayerId,
+        heard_at: Timestamp,
+        cx: &TurnContext,
+    ) -> Option<Drafted>;
+
+    /// Drafts the giving back of the time since then; nothing if no clock ran.
+    fn give_back(
+        &mut self,
+        since: Timestamp,
+        reason: CreditReason,
+        cx: &TurnContext,
+    ) -> Option<Drafted>;
+
+    /// Drafts the take-over by a worker from one that was last known to be alive at this time.
+    fn claim(
+        &mut self,
+        worker: WorkerId,
+        owned_until: Option<Timestamp>,
+        cx: &TurnContext,
+    ) -> Drafted;
 
     /// The drafted commit is in the log.
     fn confirm(&mut self);
@@ -59,6 +80,9 @@ pub trait Referee: Debug + Send + Sync {
     /// # Errors
     /// If it is not this table's next commit.
     fn fold(&mut self, payload: &[u8]) -> Result<(), FoldError>;
+
+    /// The state, to go on from without the commits that made it. See [`super::Rules::restore`].
+    fn state(&self) -> SavedState;
 
     /// The commit that answered this command, if it is one of the recent ones.
     fn verdict_on(&self, player: &PlayerId, id: &CommandId) -> Option<TableSeq>;
@@ -107,6 +131,18 @@ pub struct Drafted {
     pub follow_up: Vec<FollowUp>,
 }
 
+/// A table's state as bytes, and what it takes to read them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedState {
+    /// Version of the table's own part.
+    pub table_version: u32,
+    /// Version of the game's part.
+    pub game_version: u32,
+    /// MessagePack.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+}
+
 #[derive(Debug)]
 struct RefereeOf<G: Game> {
     table: TableId,
@@ -116,6 +152,15 @@ struct RefereeOf<G: Game> {
 
 pub(super) fn of_state<G: Game>(table: TableId, state: Table<G>) -> Box<dyn Referee> {
     Box::new(RefereeOf { table, state, draft: None })
+}
+
+/// A state of [`Referee::state`]; nothing if it was saved by another version, or is damaged.
+pub(super) fn restore<G: Game>(table: TableId, saved: &SavedState) -> Option<Box<dyn Referee>> {
+    if (saved.table_version, saved.game_version) != (TABLE_STATE_VERSION, G::STATE_VERSION) {
+        return None;
+    }
+    let state: Table<G> = rmp_serde::from_slice(&saved.bytes).ok()?;
+    Some(of_state(table, state))
 }
 
 pub(super) fn of_draft<G: Game>(
@@ -179,8 +224,33 @@ impl<G: Game> Referee for RefereeOf<G> {
         Some(self.draft(commit))
     }
 
-    fn claim(&mut self, worker: WorkerId, cx: &TurnContext) -> Drafted {
-        let commit = self.state.claim(worker, cx);
+    fn on_gateway_lost(
+        &mut self,
+        player: &PlayerId,
+        heard_at: Timestamp,
+        cx: &TurnContext,
+    ) -> Option<Drafted> {
+        let commit = self.state.on_gateway_lost(player, heard_at, cx)?;
+        Some(self.draft(commit))
+    }
+
+    fn give_back(
+        &mut self,
+        since: Timestamp,
+        reason: CreditReason,
+        cx: &TurnContext,
+    ) -> Option<Drafted> {
+        let commit = self.state.give_back(since, reason, cx)?;
+        Some(self.draft(commit))
+    }
+
+    fn claim(
+        &mut self,
+        worker: WorkerId,
+        owned_until: Option<Timestamp>,
+        cx: &TurnContext,
+    ) -> Drafted {
+        let commit = self.state.claim(worker, owned_until, cx);
         self.draft(commit)
     }
 
@@ -193,6 +263,15 @@ impl<G: Game> Referee for RefereeOf<G> {
         let commit = decode::<G>(self.table, self.state.last_seq(), payload)?;
         self.state.evolve(&commit);
         Ok(())
+    }
+
+    fn state(&self) -> SavedState {
+        let bytes = rmp_serde::to_vec_named(&self.state);
+        SavedState {
+            table_version: TABLE_STATE_VERSION,
+            game_version: G::STATE_VERSION,
+            bytes: bytes.expect("a game's state has no shape that MessagePack lacks"),
+        }
     }
 
     fn verdict_on(&self, player: &PlayerId, id: &CommandId) -> Option<TableSeq> {

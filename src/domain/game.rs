@@ -17,12 +17,18 @@ use super::{Seat, Timestamp, Viewer};
 /// views; once `outcome` is `Some`, every command is rejected.
 ///
 /// The serde bounds stand here, not where the bytes are, so that a game that cannot travel fails to
-/// compile at its own `impl` instead of far away.
-pub trait Game: Clone + Debug + Send + Sync + Sized + 'static {
+/// compile at its own `impl` instead of far away. The state itself travels as a worker's snapshot: from
+/// worker to worker, never to a viewer.
+pub trait Game:
+    Clone + Debug + Send + Sync + Sized + Serialize + DeserializeOwned + 'static
+{
     /// The name of the rules, as it stands in subjects, URLs and the archive.
     const KIND: &'static str;
     /// Raised with each change after which an old log would give another state.
     const RULES_VERSION: u32;
+    /// Raised when the state serialises differently. Snapshots of another version are ignored, and the
+    /// table is folded from its commits.
+    const STATE_VERSION: u32 = 1;
     /// Whether [`Game::bot`] ever answers.
     const HAS_BOTS: bool = false;
     /// How long a player's connection may be gone in a running game before a bot plays on, in milliseconds.
@@ -92,6 +98,10 @@ pub trait Game: Clone + Debug + Send + Sync + Sized + 'static {
     fn on_deadline(&self, _cx: &TurnContext) -> Vec<Self::Event> {
         Vec::new()
     }
+
+    /// Time during which nobody could act is given back: deadlines that run out on a player move later by
+    /// so many milliseconds. Cannot fail: the log says so.
+    fn credit(&mut self, _millis: u64) {}
 
     /// What follows at once from a player's leaving a running game; a bot plays on in the seat.
     fn on_player_left(&self, _seat: Seat, _cx: &TurnContext) -> Vec<Self::Event> {

@@ -49,6 +49,10 @@ pub enum Lifecycle {
         seat: Seat,
         /// When the player counts as having left.
         until: Timestamp,
+        /// When the gateway it was connected to was last heard, if that gateway is gone: the player's
+        /// clocks stand still from then on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gateway_lost_at: Option<Timestamp>,
     },
     /// A player's connection is back, before it counted as having left.
     #[serde(rename = "table.player_back")]
@@ -68,6 +72,14 @@ pub enum Lifecycle {
         /// Which seat.
         seat: Seat,
     },
+    /// Time during which nobody could act is given back to whoever's clock ran.
+    #[serde(rename = "table.credited")]
+    Credited {
+        /// How much, in milliseconds.
+        ms: u64,
+        /// Why.
+        reason: CreditReason,
+    },
     /// Another player may now do what only the host may.
     #[serde(rename = "table.host_changed")]
     HostChanged {
@@ -77,6 +89,18 @@ pub enum Lifecycle {
     /// Always the last event of a table.
     #[serde(rename = "table.completed")]
     Completed(Summary),
+}
+
+/// Why time was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CreditReason {
+    /// The table had no live owner.
+    NoOwner,
+    /// The gateway of the player in turn was gone.
+    GatewayLost,
+    /// The log took long to store the commit before.
+    LogSlow,
 }
 
 /// How a table begins.

@@ -15,10 +15,11 @@ pub use ids::{
     WorkerId,
 };
 pub use lifecycle::{
-    Closing, Lifecycle, Opening, Seating, StartRule, Summary, SummarySeat, TableOptions,
+    Closing, CreditReason, Lifecycle, Opening, Seating, StartRule, Summary, SummarySeat,
+    TableOptions,
 };
 pub use table::{
-    Decided, Identity, OpeningError, PresenceChange, Refused, SeatCommand, Status, Table,
-    TableCommand, TableRule,
+    Decided, Identity, OpeningError, PresenceChange, Refused, SeatCommand, Status,
+    TABLE_STATE_VERSION, Table, TableCommand, TableRule,
 };
 pub use view::{Holder, LifecycleView, ResultView, SeatView, TableEventView, TableView};

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{
-    Closing, Game, Lifecycle, Opening, Seat, Seating, StartRule, Status, Summary, Table,
-    TableEvent, Timestamp, Viewer,
+    Closing, CreditReason, Game, Lifecycle, Opening, Seat, Seating, StartRule, Status, Summary,
+    Table, TableEvent, Timestamp, Viewer,
 };
 
 /// A table as one viewer may see it.
@@ -132,6 +132,14 @@ pub enum LifecycleView {
         /// When the player counts as having left.
         until: Timestamp,
     },
+    /// Time is given back to whoever's clock ran.
+    #[serde(rename = "table.credited")]
+    Credited {
+        /// How much, in milliseconds.
+        ms: u64,
+        /// Why.
+        reason: CreditReason,
+    },
     /// A player's connection is back.
     #[serde(rename = "table.player_back")]
     PlayerBack {
@@ -199,9 +207,10 @@ impl Lifecycle {
             Self::SeatFreed { seat } => LifecycleView::SeatFreed { seat: *seat },
             Self::BotSeated { seat } => LifecycleView::BotSeated { seat: *seat },
             Self::Started => LifecycleView::Started,
-            Self::PlayerAway { seat, until } => {
+            Self::PlayerAway { seat, until, .. } => {
                 LifecycleView::PlayerAway { seat: *seat, until: *until }
             }
+            Self::Credited { ms, reason } => LifecycleView::Credited { ms: *ms, reason: *reason },
             Self::PlayerBack { seat } => LifecycleView::PlayerBack { seat: *seat },
             Self::SeatTakenByBot { seat } => LifecycleView::SeatTakenByBot { seat: *seat },
             Self::SeatReturned { seat } => LifecycleView::SeatReturned { seat: *seat },

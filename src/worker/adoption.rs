@@ -123,7 +123,7 @@ async fn try_adopt(worker: &Worker, kind: &Kind, table: TableId) -> Result<Worke
         });
         return Err(Refusal::new("game_over", "the game is over"));
     }
-    let draft = referee.claim(worker.id.clone(), &worker.turn());
+    let draft = referee.claim(worker.id.clone(), None, &worker.turn());
     let taking = Taking::begin(worker, place, address.clone()).await?;
     let at = match append(worker, &address, last, &draft, None).await {
         Ok(at) => at,

@@ -84,8 +84,8 @@ pub async fn run(
 /// Opens and adopts tables of one kind, until stopped.
 async fn take_tables(worker: Worker, kind: Kind) -> Result<(), WorkerError> {
     let mail = &worker.bus.mail;
-    let opens = mail.serve(subject::open(&kind), subject::WORKERS).await?;
-    let adoptions = mail.serve(subject::adopt(&kind), subject::WORKERS).await?;
+    let opens = mail.serve(subject::open(&kind), Some(subject::WORKERS)).await?;
+    let adoptions = mail.serve(subject::adopt(&kind), Some(subject::WORKERS)).await?;
     let opens = opens.take_until(worker.stop.clone().cancelled_owned());
     let adoptions = adoptions.take_until(worker.stop.clone().cancelled_owned());
     let opened = opens.for_each_concurrent(TAKING_AT_ONCE, |request| {

@@ -104,7 +104,7 @@ impl TableActor {
         first: Drafted,
     ) -> Result<(), Refusal> {
         let Taking { place, address, notices } = taking;
-        let commands = worker.bus.mail.serve(subject::cmd(address.table), subject::WORKERS).await;
+        let commands = worker.bus.mail.serve(subject::cmd(address.table), None).await;
         let commands = commands.map_err(|error| unreachable(&error))?;
         referee.confirm();
         let follow_up = first.follow_up;

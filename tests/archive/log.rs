@@ -158,6 +158,7 @@ impl Stream {
                 seq,
                 previous,
                 id: None,
+                worker: None,
                 what,
                 stored_at: now,
                 payload,

@@ -301,7 +301,7 @@ impl Mail for Nobody {
     async fn serve(
         &self,
         _: String,
-        _: &'static str,
+        _: Option<&'static str>,
     ) -> Result<BoxStream<'static, Request>, MailError> {
         Err(unreachable_bus())
     }

@@ -110,7 +110,7 @@ async fn who_is_cut_off_hears_nothing_and_reads_no_markers() {
     let (address, positions) = table_of(&bus, 1).await;
     let mut followed = lonely.log.follow(address.table).await.expect("followed");
     let mut markers = lonely.log.markers(0, StreamSeq::ZERO).await.expect("read");
-    let _served = lonely.mail.serve("tc.cmd.x".to_owned(), "workers").await.expect("served");
+    let _served = lonely.mail.serve("tc.cmd.x".to_owned(), None).await.expect("served");
     faults.set_outage(true);
     let second = bus.log.append(append(&address, positions[0], "2")).await.expect("stored");
     let asked = bus.mail.request("tc.cmd.x".to_owned(), "".into(), Duration::from_secs(1)).await;

@@ -30,7 +30,7 @@ async fn a_command_that_reaches_a_former_owner_is_decided_by_the_next_one() {
     let table = stage.table_of(&mut nok, &mut somchai).await;
     stage.worker.forget(id_of(&table));
     let mail = &stage.bus.mail;
-    let mut commands = mail.serve(subject::cmd(id_of(&table)), subject::WORKERS).await.unwrap();
+    let mut commands = mail.serve(subject::cmd(id_of(&table)), None).await.unwrap();
     nok.say("c1", &table, 5).await;
     let asked = commands.next().await.unwrap();
     let moved = Refusal::new(MOVED, "fenced").retry_after_ms(0);

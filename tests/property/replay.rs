@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::rand_core::SeedableRng;
 use serde_json::{Value, json};
-use tablecast::catalog::{Catalog, Drafted, Referee, Replica};
+use tablecast::catalog::{Catalog, Drafted, Referee, Replica, SavedState};
 use tablecast::domain::{
     Cause, Dice, Game, Identity, Kind, Opening, PresenceChange, Seat, Seating, StartRule, Status,
     TableId, TableOptions, Timestamp, TurnContext, Viewer,
@@ -95,10 +95,18 @@ impl<G: Game> Table<G> {
         let id = format!("c{}", self.dice.random_range(0..50)).parse();
         let id = id.expect("an id");
         match self.dice.random_range(0..10) {
-            0 => Some(self.referee.claim("w2".parse().expect("a worker"), cx)),
+            0 => {
+                let alive = self.now_ms.checked_sub(self.dice.random_range(0..3_000));
+                let alive = alive.map(Timestamp::from_millis).filter(|_| self.dice.random());
+                Some(self.referee.claim("w2".parse().expect("a worker"), alive, cx))
+            }
             1 => {
                 let change = [PresenceChange::Came, PresenceChange::Went];
                 let change = *change.choose(&mut self.dice)?;
+                if self.dice.random() {
+                    let heard_at = Timestamp::from_millis(self.now_ms.saturating_sub(1_000));
+                    return self.referee.on_gateway_lost(&who.player, heard_at, cx);
+                }
                 self.referee.on_presence(&who.player, change, cx)
             }
             2..=4 => {
@@ -148,6 +156,11 @@ impl<G: Game> Table<G> {
         // The whole secret state, not only what somebody may see of it.
         prop_assert_eq!(format!("{referee:?}"), format!("{:?}", self.referee));
         prop_assert_eq!(referee.next_due(), self.referee.next_due());
+        // And the state goes on from a snapshot as from its commits.
+        let restored = game.restore(self.table, &referee.state()).expect("a state of this version");
+        prop_assert_eq!(format!("{restored:?}"), format!("{referee:?}"));
+        let older = SavedState { game_version: 0, ..referee.state() };
+        prop_assert!(game.restore(self.table, &older).is_none());
         prop_assert_eq!(referee.status(), replica.status());
         for viewer in (0..self.seats).map(|seat| Viewer::Seated(Seat(seat))) {
             for (viewer, format) in [viewer, Viewer::Spectator]

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use tablecast::domain::{Decision, Game, Outcome, Rejection, Seat, TurnContext, Viewer};
 
 /// Seats take no turns: whoever says 0 wins.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct HiddenNumber {
     seats: u8,
     numbers: Vec<u32>,

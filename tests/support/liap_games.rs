@@ -119,7 +119,7 @@ impl Play4 {
     fn draft(&mut self) -> Option<Drafted> {
         let cx = self.cx();
         if self.dice.random_bool(0.02) {
-            return Some(self.referee.claim("w1".parse().expect("a worker"), &cx));
+            return Some(self.referee.claim("w1".parse().expect("a worker"), None, &cx));
         }
         if self.dice.random_bool(0.05) {
             let who = player(*SEATS.choose(&mut self.dice)?).player;

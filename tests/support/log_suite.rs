@@ -369,7 +369,7 @@ async fn ask(bus: &Bus, subject: &str, timeout: Duration) -> Result<Bytes, Reque
 }
 
 async fn serve(bus: &Bus, subject: &str) -> BoxStream<'static, Request> {
-    let served = bus.mail.serve(subject.to_owned(), subject::WORKERS).await;
+    let served = bus.mail.serve(subject.to_owned(), Some(subject::WORKERS)).await;
     served.expect("served")
 }
 

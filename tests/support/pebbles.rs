@@ -8,7 +8,7 @@ use tablecast::domain::{
 
 pub(crate) const KIND: &str = "pebbles";
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Pebbles {
     setup: Setup,
     left: u32,
@@ -169,6 +169,10 @@ impl Game for Pebbles {
             return Vec::new();
         }
         vec![self.taken(1, cx)]
+    }
+
+    fn credit(&mut self, millis: u64) {
+        self.take_by = self.take_by.map(|at| at.plus_millis(millis));
     }
 
     fn bot(view: &View, _seat: Seat, dice: &mut Dice) -> Option<Command> {

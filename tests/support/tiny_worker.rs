@@ -68,9 +68,9 @@ impl TinyWorker {
 
     async fn serve_kind(&self) {
         let mail = &self.bus.mail;
-        let opens = mail.serve(subject::open(&self.kind), subject::WORKERS);
+        let opens = mail.serve(subject::open(&self.kind), Some(subject::WORKERS));
         let mut opens = opens.await.expect("served");
-        let adopts = mail.serve(subject::adopt(&self.kind), subject::WORKERS);
+        let adopts = mail.serve(subject::adopt(&self.kind), Some(subject::WORKERS));
         let mut adopts = adopts.await.expect("served");
         let worker = self.clone();
         self.tasks.spawn(async move {
@@ -133,7 +133,7 @@ impl TinyWorker {
         for entry in rest {
             referee.fold(&entry.payload).expect("the next commit");
         }
-        let claimed = referee.claim(self.id.clone(), &self.cx());
+        let claimed = referee.claim(self.id.clone(), None, &self.cx());
         let mut owning = Owning {
             address: first.address.clone(),
             referee,
@@ -149,7 +149,7 @@ impl TinyWorker {
             table: Arc::new(tokio::sync::Mutex::new(owning)),
             disowned: CancellationToken::new(),
         };
-        let commands = self.bus.mail.serve(subject::cmd(table), subject::WORKERS);
+        let commands = self.bus.mail.serve(subject::cmd(table), None);
         let mut commands = commands.await.expect("served");
         let mut seats = self.bus.mail.listen(subject::seat(table)).await.expect("heard");
         let mut tables = self.tables.lock().expect("no panic");

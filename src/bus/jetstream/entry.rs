@@ -5,7 +5,7 @@ use async_nats::{HeaderMap, Message, header};
 use tracing::warn;
 
 use super::super::{Entry, Stored};
-use crate::domain::{StreamSeq, TableId, Timestamp};
+use crate::domain::{StreamSeq, TableId, Timestamp, WorkerId};
 use crate::protocol::envelope::{TYPE_ARCHIVED, header as tc};
 use crate::protocol::subject::Address;
 
@@ -54,10 +54,15 @@ pub(super) fn of_table(message: Message, table: TableId) -> Option<Entry> {
         seq: position.seq,
         previous: position.previous,
         id: message_id(&headers),
+        worker: worker(&headers),
         what: if is_tombstone { Stored::Tombstone } else { Stored::Commit },
         stored_at: position.stored_at,
         payload: message.payload,
     })
+}
+
+pub(super) fn worker(headers: &HeaderMap) -> Option<WorkerId> {
+    headers.get_last(tc::WORKER)?.as_str().parse().ok()
 }
 
 pub(super) fn message_id(headers: &HeaderMap) -> Option<String> {

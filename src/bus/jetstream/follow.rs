@@ -120,6 +120,7 @@ fn marker(
         seq: StreamSeq::new(info.stream_sequence),
         previous: StreamSeq::ZERO,
         id: headers.and_then(entry::message_id),
+        worker: headers.and_then(entry::worker),
         what: Stored::Marker,
         stored_at: entry::timestamp(info.published.unix_timestamp_nanos()),
         payload: message.payload.clone(),

@@ -1,7 +1,7 @@
 //! Requests and notices in memory: one queue group per subject, its members in turn.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::MutexGuard;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,11 +16,20 @@ use super::{Connection, Faults, SUBSCRIPTION_CAPACITY, arrivals};
 /// Who serves and who listens.
 #[derive(Debug, Default)]
 pub(super) struct Subscriptions {
-    /// By subject; the first is the next to be asked.
-    serving: HashMap<String, VecDeque<Subscription<Request>>>,
+    /// By subject.
+    serving: HashMap<String, Servers>,
     /// By subject, for those without wildcards.
     listening: HashMap<String, Vec<Subscription<Bytes>>>,
     listening_wide: Vec<(String, Subscription<Bytes>)>,
+}
+
+/// Who serves one subject.
+#[derive(Debug, Default)]
+struct Servers {
+    /// The first is the next to be asked.
+    group: VecDeque<Subscription<Request>>,
+    /// All of them are asked.
+    each: Vec<Subscription<Request>>,
 }
 
 #[derive(Debug)]
@@ -43,18 +52,26 @@ impl<T> Subscription<T> {
 }
 
 impl Subscriptions {
-    /// Hands a request to whose turn it is; whether there was anybody.
-    fn ask(&mut self, subject: &str, request: Request) -> bool {
-        let Some(members) = self.serving.get_mut(subject) else {
+    /// Hands a request to everyone who serves the subject, of a group to whose turn it is; whether there was
+    /// anybody.
+    fn ask(&mut self, subject: &str, payload: &Bytes, answer: oneshot::Sender<Bytes>) -> bool {
+        let Some(Servers { group, each }) = self.serving.get_mut(subject) else {
             return false;
         };
-        members.retain(Subscription::is_open);
-        if members.is_empty() {
+        group.retain(Subscription::is_open);
+        each.retain(Subscription::is_open);
+        if group.is_empty() && each.is_empty() {
             self.serving.remove(subject);
             return false;
         }
-        members[0].send(request);
-        members.rotate_left(1);
+        let answer = Arc::new(Mutex::new(Some(answer)));
+        for server in group.front().into_iter().chain(each.iter()) {
+            let reply = Reply(ReplyTo::Memory(Arc::clone(&answer)));
+            server.send(Request { payload: payload.clone(), reply });
+        }
+        if !group.is_empty() {
+            group.rotate_left(1);
+        }
         true
     }
 
@@ -130,8 +147,7 @@ impl Mail for MemoryMail {
         let asked = {
             let mut subscriptions = self.subscriptions();
             subscriptions.tell(&subject, &payload);
-            let reply = Reply(ReplyTo::Memory(sender));
-            subscriptions.ask(&subject, Request { payload, reply })
+            subscriptions.ask(&subject, &payload, sender)
         };
         if !asked {
             return Err(RequestError::NoResponders);
@@ -150,14 +166,18 @@ impl Mail for MemoryMail {
     async fn serve(
         &self,
         subject: String,
-        _group: &'static str,
+        group: Option<&'static str>,
     ) -> Result<BoxStream<'static, Request>, MailError> {
         self.reach().await?;
         let (sender, requests) = mpsc::channel(SUBSCRIPTION_CAPACITY);
         let faults = self.connection.faults.clone();
         let mut subscriptions = self.subscriptions();
-        let members = subscriptions.serving.entry(subject).or_default();
-        members.push_back(Subscription { sender, faults });
+        let servers = subscriptions.serving.entry(subject).or_default();
+        let server = Subscription { sender, faults };
+        match group {
+            Some(_) => servers.group.push_back(server),
+            None => servers.each.push(server),
+        }
         Ok(arrivals(requests))
     }
 
@@ -166,8 +186,7 @@ impl Mail for MemoryMail {
         let mut subscriptions = self.subscriptions();
         subscriptions.tell(&subject, &payload);
         let (sender, _nobody) = oneshot::channel();
-        let reply = Reply(ReplyTo::Memory(sender));
-        subscriptions.ask(&subject, Request { payload, reply });
+        subscriptions.ask(&subject, &payload, sender);
         Ok(())
     }
 

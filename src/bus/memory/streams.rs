@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::super::{AppendError, Entry, ReadError, Stored};
 use super::{Faults, SUBSCRIPTION_CAPACITY};
-use crate::domain::{StreamSeq, TableId, Timestamp};
+use crate::domain::{StreamSeq, TableId, Timestamp, WorkerId};
 use crate::protocol::subject::{self, Address};
 use crate::runtime::clock::Clock;
 
@@ -62,6 +62,7 @@ pub(super) struct Publication {
     pub(super) on: On,
     pub(super) what: Stored,
     pub(super) id: String,
+    pub(super) worker: Option<WorkerId>,
     pub(super) after: Option<StreamSeq>,
     /// Replaces all on its subject, and expires after this.
     pub(super) roll_up: Option<Duration>,
@@ -171,6 +172,7 @@ impl Shard {
             seq,
             previous: last,
             id: Some(publication.id.clone()),
+            worker: publication.worker.clone(),
             what: publication.what,
             stored_at,
             payload: publication.payload.clone(),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{
     Cause, Closing, CommandId, Commit, Game, Kind, Lifecycle, Opening, Outcome, PlayerId, Seat,
-    Seating, StartRule, TurnContext, Viewer, WorkerId,
+    Seating, StartRule, Timestamp, TurnContext, Viewer, WorkerId,
 };
 use super::command::SeatCommand;
 use super::draft::Draft;
@@ -92,10 +92,17 @@ impl<G: Game> Table<G> {
         Ok(draft.commit(Cause::Bot { seat }))
     }
 
-    /// The commit by which a worker takes the table over.
-    pub fn claim(&self, worker: WorkerId, cx: &TurnContext) -> Commit<G::Event> {
+    /// The commit by which a worker takes the table over. `owned_until` is when its owner before was last
+    /// known to be alive; without it, its last commit is.
+    pub fn claim(
+        &self,
+        worker: WorkerId,
+        owned_until: Option<Timestamp>,
+        cx: &TurnContext,
+    ) -> Commit<G::Event> {
         let mut draft = Draft::of(self, cx);
         draft.lifecycle(Lifecycle::Claimed { worker });
+        draft.credit_claim(owned_until);
         draft.commit(Cause::Claim).expect("a claim is an event")
     }
 }
@@ -239,6 +246,7 @@ impl<G: Game> Draft<'_, G> {
 
     /// The player of this seat is here and decides again.
     pub(super) fn return_to(&mut self, seat: Seat) {
+        self.credit_return(seat);
         match self.table.seats[seat.index()].presence {
             Presence::Here => {}
             Presence::Away { .. } => self.lifecycle(Lifecycle::PlayerBack { seat }),

@@ -44,6 +44,7 @@ impl<'cx, G: Game> Draft<'cx, G> {
 
     /// A bot plays on in this seat, and the host's rights go to a player who is here.
     pub(super) fn seat_taken_by_bot(&mut self, seat: Seat) {
+        self.credit_return(seat);
         self.lifecycle(Lifecycle::SeatTakenByBot { seat });
         self.game(self.table.game.on_player_left(seat, self.cx));
         if self.table.host == Some(seat) {

@@ -11,6 +11,7 @@ impl<G: Game> Table<G> {
             self.evolve_event(event, commit.at);
         }
         self.last_seq = commit.seq;
+        self.last_at = commit.at;
         if let Cause::Command { player, id } = &commit.cause {
             self.recent.push_back((player.clone(), id.clone(), commit.seq));
             while self.recent.len() > RECENT_PER_SEAT * self.seats.len() {
@@ -24,7 +25,7 @@ impl<G: Game> Table<G> {
             TableEvent::Lifecycle(event) => self.evolve_lifecycle(event, at),
             TableEvent::Game(event) => {
                 self.game.evolve(event);
-                self.moved_at = at;
+                self.note_move(at);
             }
         }
     }
@@ -43,11 +44,13 @@ impl<G: Game> Table<G> {
             Lifecycle::Started => {
                 self.status = Status::Running;
                 self.started_at = Some(at);
-                self.moved_at = at;
+                self.note_move(at);
             }
-            Lifecycle::PlayerAway { seat, until } => {
-                self.seat_mut(*seat).presence = Presence::Away { until: *until };
+            Lifecycle::PlayerAway { seat, until, gateway_lost_at } => {
+                let (until, gateway_lost_at) = (*until, *gateway_lost_at);
+                self.seat_mut(*seat).presence = Presence::Away { until, gateway_lost_at };
             }
+            Lifecycle::Credited { ms, .. } => self.credit(*ms, at),
             Lifecycle::PlayerBack { seat } | Lifecycle::SeatReturned { seat } => {
                 self.seat_mut(*seat).presence = Presence::Here;
             }
@@ -59,6 +62,24 @@ impl<G: Game> Table<G> {
             }
         }
         self.note_desertion(at);
+    }
+
+    fn note_move(&mut self, at: Timestamp) {
+        self.moved_at = at;
+        self.credited_ms = 0;
+    }
+
+    /// Every deadline that runs out on a player moves later.
+    fn credit(&mut self, ms: u64, at: Timestamp) {
+        self.game.credit(ms);
+        self.credited_ms += ms;
+        self.credited_to = at;
+        self.deserted_at = self.deserted_at.map(|since| since.plus_millis(ms));
+        for seat in &mut self.seats {
+            if let Presence::Away { until, .. } = &mut seat.presence {
+                *until = until.plus_millis(ms);
+            }
+        }
     }
 
     /// A running table that had players and has none left is deserted, from the moment the last one went.

@@ -2,6 +2,7 @@
 
 mod clock;
 mod command;
+mod credit;
 mod decide;
 mod draft;
 mod evolve;
@@ -11,7 +12,7 @@ mod tests;
 
 use std::collections::VecDeque;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use clock::PresenceChange;
 pub use command::{Refused, SeatCommand, TableCommand, TableRule};
@@ -26,8 +27,12 @@ use super::{
 /// How many accepted commands a table remembers for each seat, so that one sent again is recognised.
 const RECENT_PER_SEAT: usize = 32;
 
+/// Raised when a table's own state serialises differently, as [`Game::STATE_VERSION`] is for the game's.
+pub const TABLE_STATE_VERSION: u32 = 1;
+
 /// A table's state: what its commits add up to. Everything secret is in here.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound = "")]
 pub struct Table<G: Game> {
     game: G,
     rules: u32,
@@ -39,15 +44,21 @@ pub struct Table<G: Game> {
     started_at: Option<Timestamp>,
     /// When the game last moved: what a limit on thinking counts from.
     moved_at: Timestamp,
+    /// Time given back since then.
+    credited_ms: u64,
+    /// Up to when time has been given back, so that none is given back twice.
+    credited_to: Timestamp,
     /// When the last human left a running game.
     deserted_at: Option<Timestamp>,
     owner: Option<WorkerId>,
     last_seq: TableSeq,
+    /// When the last commit was decided.
+    last_at: Timestamp,
     recent: VecDeque<(PlayerId, CommandId, TableSeq)>,
 }
 
 /// Where a table is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Seats are being filled.
@@ -101,9 +112,12 @@ impl<G: Game> Table<G> {
             summary: None,
             started_at: None,
             moved_at: Timestamp::default(),
+            credited_ms: 0,
+            credited_to: Timestamp::default(),
             deserted_at: None,
             owner: None,
             last_seq: TableSeq::ZERO,
+            last_at: Timestamp::default(),
             recent: VecDeque::new(),
         })
     }

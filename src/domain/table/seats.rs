@@ -1,23 +1,28 @@
 //! Who sits where, who is here, and who makes a seat's decisions.
 
+use serde::{Deserialize, Serialize};
+
 use super::super::view::{Holder, SeatView, bot_name};
 use super::super::{Game, PlayerId, Seat, Seating, SummarySeat, Timestamp};
 use super::Table;
 
 /// One seat of a table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct SeatState {
     pub(super) seating: Seating,
     pub(super) presence: Presence,
 }
 
 /// Whether the player of a seat is here. Bots always are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Presence {
     Here,
-    /// The connection is gone; at this time the player counts as having left.
+    /// The connection is gone.
     Away {
+        /// When the player counts as having left.
         until: Timestamp,
+        /// When its gateway was last heard, if that is gone.
+        gateway_lost_at: Option<Timestamp>,
     },
     /// A bot plays until the player returns.
     Left,

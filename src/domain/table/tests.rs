@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::domain::{
-    Cause, Closing, Commit, Decision, Dice, FollowUp, Holder, Lifecycle, Outcome, Rejection,
-    Seating, StartRule, TableEvent, TurnContext, Viewer,
+    Cause, Closing, Commit, CreditReason, Decision, Dice, FollowUp, Holder, Lifecycle, Outcome,
+    Rejection, Seating, StartRule, TableEvent, TurnContext, Viewer,
 };
 
 /// Each seat draws a card that only it sees; the higher one wins.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct HighCard {
     drawn: [Option<u8>; 2],
 }
@@ -332,6 +332,104 @@ fn a_limit_on_thinking_makes_one_decision_and_leaves_the_seat_to_its_player() {
     let events = play.pass_ms(2_000);
     assert_eq!(events, [TableEvent::Game(Fact::Drawn { seat: Seat(0), card: 7 })]);
     assert!(!play.table.seat_views()[0].bot_plays);
+}
+
+fn limited() -> Play {
+    let options = TableOptions { turn_limit_ms: Some(2_000), ..TableOptions::default() };
+    let mut play = Play::open(vec![human("ann"), Seating::Bot], options);
+    play.seat("ann", SeatCommand::Start).unwrap();
+    play
+}
+
+fn credited(events: &[TableEvent<Fact>]) -> Option<(u64, CreditReason)> {
+    events.iter().find_map(|event| match event {
+        TableEvent::Lifecycle(Lifecycle::Credited { ms, reason }) => Some((*ms, *reason)),
+        TableEvent::Lifecycle(_) | TableEvent::Game(_) => None,
+    })
+}
+
+impl Play {
+    fn claim(&mut self, alive_until: Option<u64>) -> Option<(u64, CreditReason)> {
+        let alive_until = alive_until.map(Timestamp::from_millis);
+        let commit = self.table.claim("w2".parse().unwrap(), alive_until, &self.cx());
+        credited(&self.fold(Some(commit)))
+    }
+
+    fn lose_gateway(&mut self, name: &str, heard_at: u64) {
+        let heard_at = Timestamp::from_millis(heard_at);
+        let lost = self.table.on_gateway_lost(&identity(name).player, heard_at, &self.cx());
+        self.fold(lost);
+    }
+}
+
+#[test]
+fn time_without_an_owner_is_given_back_once() {
+    let mut play = limited();
+    play.now = 2_500;
+    assert_eq!(play.claim(Some(1_700)), Some((800, CreditReason::NoOwner)));
+    assert_eq!(play.table.next_due(), Some(Timestamp::from_millis(3_800)));
+    // Another adopter that heard nothing since gives back only what came after.
+    play.now = 2_600;
+    assert_eq!(play.claim(Some(1_700)), Some((100, CreditReason::NoOwner)));
+    assert_eq!(play.pass_ms(1_299), []);
+    assert_eq!(play.pass_ms(1).len(), 1);
+}
+
+#[test]
+fn without_a_sign_of_life_an_owner_is_gone_since_its_last_commit() {
+    let mut play = limited();
+    play.now = 9_000;
+    assert_eq!(play.claim(None), Some((8_000, CreditReason::NoOwner)));
+    assert_eq!(play.table.next_due(), Some(Timestamp::from_millis(11_000)));
+    // A table without a clock has nothing to be given back.
+    let mut play = two_players();
+    play.now = 9_000;
+    assert_eq!(play.claim(None), None);
+}
+
+#[test]
+fn clocks_stand_still_while_the_gateway_of_who_is_awaited_is_gone() {
+    let mut play = limited();
+    play.now = 2_900;
+    play.lose_gateway("ann", 2_000);
+    assert_eq!(play.table.next_due(), Some(Timestamp::from_millis(12_900)), "the grace, no clock");
+    assert_eq!(play.pass_ms(5_000), []);
+    let events = play.presence("ann", PresenceChange::Came);
+    assert_eq!(credited(&events), Some((5_900, CreditReason::GatewayLost)));
+    assert_eq!(play.table.next_due(), Some(Timestamp::from_millis(8_900)));
+    assert_eq!(play.pass_ms(1_000).len(), 1);
+}
+
+#[test]
+fn the_loss_of_a_gateway_stops_no_clock_of_others() {
+    let options = TableOptions { turn_limit_ms: Some(2_000), ..TableOptions::default() };
+    let mut play = Play::open(vec![human("ann"), human("bea")], options);
+    play.seat("ann", SeatCommand::Start).unwrap();
+    play.draw("bea").unwrap();
+    play.lose_gateway("bea", play.now);
+    let drawn = TableEvent::Game(Fact::Drawn { seat: Seat(0), card: 7 });
+    assert_eq!(play.pass_ms(2_000)[0], drawn, "ann's decision is made for her");
+}
+
+#[test]
+fn who_does_not_come_back_is_played_for_and_clocks_go_on() {
+    let mut play = limited();
+    play.lose_gateway("ann", 1_000);
+    let events = play.pass_ms(10_000);
+    assert_eq!(credited(&events), Some((10_000, CreditReason::GatewayLost)));
+    assert_eq!(play.table.bots_to_act(), [Seat(0), Seat(1)]);
+}
+
+#[test]
+fn a_claim_keeps_what_a_standing_clock_was_owed() {
+    let mut play = limited();
+    play.now = 2_000;
+    play.lose_gateway("ann", 1_500);
+    play.now = 4_000;
+    assert_eq!(play.claim(Some(3_900)), Some((2_500, CreditReason::NoOwner)));
+    play.now = 5_000;
+    let events = play.presence("ann", PresenceChange::Came);
+    assert_eq!(credited(&events), Some((1_000, CreditReason::GatewayLost)));
 }
 
 #[test]

@@ -106,6 +106,13 @@ impl Game for LiapTui {
         self.with_consequences(self.redeal_timeouts(cx.now), cx)
     }
 
+    /// Display pauses are nobody's time.
+    fn credit(&mut self, millis: u64) {
+        if let Stage::Deciding(decisions) = &mut self.stage {
+            decisions.deadline = decisions.deadline.plus_millis(millis);
+        }
+    }
+
     /// Section 15: a pending redeal decision is declined; what else is owed, the bot decides.
     fn on_player_left(&self, seat: Seat, cx: &TurnContext) -> Vec<Event> {
         match self.judge(seat, Command::RedealDecline {}, cx.now) {

@@ -1,5 +1,7 @@
 //! The full, secret state, and how each event changes it.
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Event, GameResult, Phase};
 use super::piece::{Hands, without};
 use super::play::Play;
@@ -9,7 +11,7 @@ use super::view::{CompletedTurn, Starter};
 use crate::domain::{Seat, Timestamp};
 
 /// The whole state of one game. It leaves the process only through its views.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LiapTui {
     pub(super) setup: Setup,
     pub(super) stage: Stage,
@@ -43,7 +45,7 @@ pub struct LiapTui {
 }
 
 /// A phase, divided further where different things can follow.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) enum Stage {
     Waiting,
     /// Hands are about to be dealt.
@@ -93,7 +95,7 @@ impl Stage {
 }
 
 /// What the weak seats have said to a redeal.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct RedealDecisions {
     pub(super) weak: Vec<Seat>,
     /// By seat: whether it accepted.

@@ -85,7 +85,7 @@ pub struct Starter {
 }
 
 /// A turn with its four plays face up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompletedTurn {
     pub turn: u32,
     pub plays: Vec<Play>,
