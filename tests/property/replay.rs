@@ -11,6 +11,7 @@ use tablecast::domain::{
     Cause, Dice, Game, Identity, Kind, Opening, PresenceChange, Seat, Seating, StartRule, Status,
     TableId, TableOptions, Timestamp, TurnContext, Viewer,
 };
+use tablecast::games::chess::Chess;
 use tablecast::games::liap_tui::LiapTui;
 use tablecast::protocol::envelope::{Envelope, Message};
 use tablecast::protocol::frame::Format;
@@ -114,6 +115,10 @@ impl<G: Game> Table<G> {
                 let now = Timestamp::from_millis(self.now_ms);
                 self.referee.on_time(&TurnContext { now, ..*cx })
             }
+            // What is due comes before bots: they know no time, and come too late like anybody.
+            5..=7 if self.referee.next_due().is_some_and(|due| due <= cx.now) => {
+                self.referee.on_time(cx)
+            }
             5..=7 => {
                 let seat = *self.referee.bots_to_act().choose(&mut self.dice)?;
                 self.referee.decide_for_bot(seat, cx).expect("legal")
@@ -131,6 +136,11 @@ impl<G: Game> Table<G> {
                     json!({ "type": "take", "count": 2 }),
                     json!({ "type": "declare", "value": 2 }),
                     json!({ "type": "redeal_accept" }),
+                    json!({ "type": "move", "san": "e4" }),
+                    json!({ "type": "offer_draw" }),
+                    json!({ "type": "decline_draw" }),
+                    json!({ "type": "accept_draw" }),
+                    json!({ "type": "claim_draw" }),
                 ];
                 let command = commands.choose(&mut self.dice)?.clone();
                 self.referee.decide(&who, id, command, cx).ok().flatten()
@@ -212,5 +222,13 @@ proptest! {
     fn a_table_of_liap_tui_replays(seed: u64, start in start_rule(), steps in 0..600usize) {
         let setup = json!({ "target": 10, "pauses": { "turn_end_ms": 0, "scoring_ms": 3 } });
         check::<LiapTui>(setup, start, seed, steps)?;
+    }
+
+    #[test]
+    fn a_table_of_chess_replays(
+        seed: u64, start in start_rule(), initial_ms in 1_000..200_000u64, steps in 0..600usize,
+    ) {
+        let setup = json!({ "initial_ms": initial_ms, "increment_ms": 1_000 });
+        check::<Chess>(setup, start, seed, steps)?;
     }
 }
