@@ -36,6 +36,8 @@ export function chessBoard(redraw, onMove) {
     /** @param {{fen: string, moves: string[], lastMove: string|null, isCheck: boolean, isFlipped: boolean}} shown */
     draw(shown) {
       if (shown.fen !== last) [from, promoting, last] = [null, null, shown.fen];
+      // Nothing to choose: it is not our turn any more.
+      if (from && !shown.moves.some((uci) => uci.startsWith(from))) from = promoting = null;
       const pieces = piecesOf(shown.fen);
       const ranks = shown.isFlipped ? [1, 2, 3, 4, 5, 6, 7, 8] : [8, 7, 6, 5, 4, 3, 2, 1];
       const files = shown.isFlipped ? [...FILES].reverse() : [...FILES];
@@ -50,13 +52,13 @@ export function chessBoard(redraw, onMove) {
   function squareNode(square, place, { moves, lastMove, isCheck, fen }, pieces) {
     const piece = pieces[square];
     const isDark = (FILES.indexOf(square[0]) + Number(square[1])) % 2 === 1;
-    const isTarget = from !== null && moves.some((uci) => uci.startsWith(from + square));
+    const isGoal = from !== null && moves.some((uci) => uci.startsWith(from + square));
     const mayMove = moves.some((uci) => uci.startsWith(square));
     const isKingInCheck = isCheck && piece?.kind === "k" && piece.isWhite === (fen.split(" ")[1] === "w");
     const states = [
       isDark ? "dark" : "light",
       square === from && "chosen",
-      isTarget && (piece ? "target taken" : "target"),
+      isGoal && (piece ? "goal taken" : "goal"),
       lastMove && (lastMove.startsWith(square) || lastMove.slice(2, 4) === square) && "last",
       isKingInCheck && "check",
       mayMove && "mine",
@@ -64,7 +66,7 @@ export function chessBoard(redraw, onMove) {
     const name = piece ? `${piece.isWhite ? "white" : "black"} ${NAMES[piece.kind]}` : "empty";
     return h("button.square", {
       key: square, type: "button", class: states, tabindex: square === cursor ? 0 : -1,
-      "aria-label": `${square}, ${name}${isTarget ? ", can be moved to" : ""}`,
+      "aria-label": `${square}, ${name}${isGoal ? ", can be moved to" : ""}`,
       "aria-pressed": square === from ? "true" : null,
       data: { square, testid: "square", piece: piece && (piece.isWhite ? piece.kind.toUpperCase() : piece.kind) },
       onclick: () => click(square, moves),

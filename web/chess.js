@@ -137,9 +137,10 @@ function prompt(view) {
   return { text: next === you ? `${check}Your turn.` : `${check}${nameOf(view, next)} is to move.`, isMine };
 }
 
-/** `5 + 3`: minutes, and seconds for each move. */
-function timeControl({ clocks }) {
-  return `+ ${clocks.increment_ms / 1000} s a move`;
+/** `5 min + 3 s` for each move. */
+function timeControl({ clocks: { initial_ms: initial, increment_ms: increment } }) {
+  const start = initial % 60_000 === 0 ? `${initial / 60_000} min` : `${initial / 1000} s`;
+  return increment ? `${start} + ${increment / 1000} s` : start;
 }
 
 function moveList({ moves, start_fen: start }) {

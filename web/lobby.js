@@ -6,8 +6,8 @@ import { pieceNode } from "./pieces.js";
 
 const HERO = ["GENERAL_RED", "CHARIOT_BLACK", "HORSE_RED", "CANNON_BLACK", "SOLDIER_RED"];
 const KIND_NAMES = { chess: "Chess", "liap-tui": "Liap Tui" };
-/** Who sits where when friends are invited, by kind. */
-const INVITED = { chess: ["me", "open"] };
+/** What the buttons of a game say, and who sits where when a friend is invited. */
+const OFFERS = { chess: { alone: "Chess against a bot", together: "Chess with a friend", seats: ["me", "open"] } };
 
 export function lobbyScreen(root, app) {
   let tables = null;
@@ -68,8 +68,8 @@ export function lobbyScreen(root, app) {
         hasLiapTui && h("button.primary", { data: { testid: "new-game" }, disabled: isBusy, onclick: () => newGame("liap-tui") }, "New game against bots"),
         hasLiapTui && h("button", { data: { testid: "new-table" }, disabled: isBusy, onclick: () => newGame("liap-tui", ["me", "open", "open", "open"]) }, "Invite friends"),
         others.map(({ kind, bots }) => [
-          h("button", { key: kind, data: { testid: "new-other", kind }, disabled: isBusy || !bots, onclick: () => newGame(kind) }, `New ${KIND_NAMES[kind] ?? kind}`),
-          INVITED[kind] && h("button", { key: `${kind}-invite`, data: { testid: "invite-other", kind }, disabled: isBusy, onclick: () => newGame(kind, INVITED[kind]) }, `Invite to ${KIND_NAMES[kind]}`),
+          h("button", { key: kind, data: { testid: "new-other", kind }, disabled: isBusy || !bots, onclick: () => newGame(kind) }, OFFERS[kind]?.alone ?? `New ${kind}`),
+          OFFERS[kind] && h("button", { key: `${kind}-invite`, data: { testid: "invite-other", kind }, disabled: isBusy, onclick: () => newGame(kind, OFFERS[kind].seats) }, OFFERS[kind].together),
         ]),
         h("label.field", null, "Pace ",
           h("select", { data: { testid: "pace" }, onchange: (event) => setPace(event.target.value) },

@@ -9,6 +9,7 @@ use crate::domain::{Seat, Timestamp};
 pub(super) struct Clocks {
     /// By seat. Of the running clock: when it was started.
     pub(super) left_ms: [u64; 2],
+    pub(super) initial_ms: u64,
     pub(super) increment_ms: u64,
     pub(super) running: Option<Running>,
 }
@@ -22,7 +23,7 @@ pub(super) struct Running {
 
 impl Clocks {
     pub(super) fn stopped(initial_ms: u64, increment_ms: u64) -> Self {
-        Self { left_ms: [initial_ms; 2], increment_ms, running: None }
+        Self { left_ms: [initial_ms; 2], initial_ms, increment_ms, running: None }
     }
 
     pub(super) fn run(&mut self, seat: Seat, since: Timestamp) {

@@ -12,8 +12,8 @@ pub enum Event {
     GameStarted {
         /// The position that play begins from.
         fen: String,
-        /// By seat, in milliseconds.
-        left_ms: [u64; 2],
+        /// On each clock, in milliseconds.
+        initial_ms: u64,
         /// What each move adds to its player's clock, in milliseconds.
         increment_ms: u64,
         at: Timestamp,

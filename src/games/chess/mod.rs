@@ -48,8 +48,8 @@ impl Game for Chess {
 
     fn start(&self, cx: &TurnContext) -> Vec<Event> {
         let fen = self.start_fen.clone();
-        let (left_ms, increment_ms) = (self.clocks.left_ms, self.clocks.increment_ms);
-        vec![Event::GameStarted { fen, left_ms, increment_ms, at: cx.now }]
+        let (initial_ms, increment_ms) = (self.clocks.initial_ms, self.clocks.increment_ms);
+        vec![Event::GameStarted { fen, initial_ms, increment_ms, at: cx.now }]
     }
 
     fn decide(&self, by: Seat, command: Command, cx: &TurnContext) -> Decision<Self> {

@@ -54,11 +54,10 @@ impl Chess {
     /// `evolve`: takes every event at its word.
     pub(super) fn apply(&mut self, event: &Event) {
         match event {
-            Event::GameStarted { fen, left_ms, increment_ms, at } => {
+            Event::GameStarted { fen, initial_ms, increment_ms, at } => {
                 self.position = Position::from_fen(fen).expect("a game starts from a position");
                 self.start_fen.clone_from(fen);
-                self.clocks =
-                    Clocks { left_ms: *left_ms, increment_ms: *increment_ms, running: None };
+                self.clocks = Clocks::stopped(*initial_ms, *increment_ms);
                 self.clocks.run(self.position.turn(), *at);
             }
             Event::MovePlayed { seat, uci, san, left_ms, at } => {

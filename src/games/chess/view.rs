@@ -50,6 +50,8 @@ pub enum Phase {
 pub struct ClocksView {
     /// By seat, in milliseconds. Of the running clock: when it was started, at `since`.
     pub left_ms: [u64; 2],
+    /// What each began with.
+    pub initial_ms: u64,
     pub increment_ms: u64,
     pub running: Option<Seat>,
     pub since: Option<Timestamp>,
@@ -77,6 +79,7 @@ impl View {
             awaiting: in_turn.into_iter().collect(),
             clocks: ClocksView {
                 left_ms: game.clocks.left_ms,
+                initial_ms: game.clocks.initial_ms,
                 increment_ms: game.clocks.increment_ms,
                 running: in_turn,
                 since: game.clocks.running.map(|running| running.since),
