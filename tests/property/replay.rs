@@ -95,7 +95,7 @@ impl<G: Game> Table<G> {
         let who = player(self.dice.random_range(0..self.seats + 1));
         let id = format!("c{}", self.dice.random_range(0..50)).parse();
         let id = id.expect("an id");
-        match self.dice.random_range(0..10) {
+        match self.dice.random_range(0..14) {
             0 => {
                 let alive = self.now_ms.checked_sub(self.dice.random_range(0..3_000));
                 let alive = alive.map(Timestamp::from_millis).filter(|_| self.dice.random());
@@ -111,8 +111,15 @@ impl<G: Game> Table<G> {
                 self.referee.on_presence(&who.player, change, cx)
             }
             2..=4 => {
-                self.now_ms = self.now_ms.max(self.referee.next_due()?.as_millis());
+                let due = self.referee.next_due()?;
+                // Nobody does anything for a while: rarely, or every clock of chess would run out.
+                if self.dice.random_ratio(1, 8) {
+                    self.now_ms = self.now_ms.max(due.as_millis());
+                }
                 let now = Timestamp::from_millis(self.now_ms);
+                if due > now {
+                    return None;
+                }
                 self.referee.on_time(&TurnContext { now, ..*cx })
             }
             // What is due comes before bots: they know no time, and come too late like anybody.
@@ -122,6 +129,11 @@ impl<G: Game> Table<G> {
             5..=7 => {
                 let seat = *self.referee.bots_to_act().choose(&mut self.dice)?;
                 self.referee.decide_for_bot(seat, cx).expect("legal")
+            }
+            8..=11 => {
+                let seat = Seat(self.dice.random_range(0..self.seats));
+                let command = self.offered(seat)?;
+                self.referee.decide(&player(seat.0), id, command, cx).ok().flatten()
             }
             _ => {
                 let seat = self.dice.random_range(0..self.seats);
@@ -146,6 +158,13 @@ impl<G: Game> Table<G> {
                 self.referee.decide(&who, id, command, cx).ok().flatten()
             }
         }
+    }
+
+    /// One of the commands that a seat's view offers, if the game's views do so.
+    fn offered(&mut self, seat: Seat) -> Option<Value> {
+        let frame = self.replica.snapshot(Viewer::Seated(seat), Format::Json);
+        let frame: Value = serde_json::from_slice(&frame).expect("a frame");
+        frame["view"]["game"]["choices"].as_array()?.choose(&mut self.dice).cloned()
     }
 
     /// Folds the log anew, on both sides, and compares.
