@@ -1,5 +1,6 @@
 // Starts the page: identity, connection, the top bar, and which screen is shown.
 
+import { LOW_MS, clockText } from "./clock.js";
 import { Connection } from "./connection.js";
 import { drawer, h } from "./dom.js";
 import { Identity } from "./identity.js";
@@ -23,7 +24,7 @@ class App {
     this.connection = new Connection(this.identity, (state) => this.#onConnection(state));
     addEventListener("popstate", () => this.show());
     document.addEventListener("click", (event) => this.#onClick(event));
-    setInterval(() => this.#tick(), 200);
+    setInterval(() => this.#tick(), 100);
     this.show();
     this.#loadGames();
   }
@@ -94,10 +95,15 @@ class App {
     this.go(link.getAttribute("href"));
   }
 
-  /** Moves countdowns and pause bars. Everything else changes only with a view. */
+  /** Moves countdowns, clocks and pause bars. Everything else changes only with a view. */
   #tick() {
     for (const node of document.querySelectorAll("[data-until]")) {
       node.textContent = this.secondsLeft(Number(node.dataset.until));
+    }
+    for (const node of document.querySelectorAll("[data-clock]")) {
+      const left = Number(node.dataset.clock) - this.connection.now();
+      node.textContent = clockText(left);
+      node.classList.toggle("low", left < LOW_MS);
     }
     for (const node of document.querySelectorAll("[data-bar]")) {
       const left = Math.max(0, Number(node.dataset.bar) - this.connection.now());

@@ -10,6 +10,7 @@ use tablecast::bus::Bus;
 use tablecast::bus::memory::{Faults, Network};
 use tablecast::catalog::Catalog;
 use tablecast::domain::{Identity, TableId};
+use tablecast::games::chess::Chess;
 use tablecast::gateway::{self, GatewayConfig, GatewayError, Tokens};
 use tablecast::protocol::request::PresenceNotice;
 use tablecast::runtime::clock::Clock;
@@ -62,7 +63,7 @@ impl Stage {
         faults: Faults,
         options: &[&str],
     ) -> Self {
-        let catalog = Catalog::new().with::<HiddenNumber>();
+        let catalog = Catalog::new().with::<HiddenNumber>().with::<Chess>();
         let (worker, notices) = TinyWorker::start("w1", "hidden-number", &bus, &catalog).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");

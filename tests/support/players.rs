@@ -12,6 +12,7 @@ use tablecast::domain::{
     Cause, CommandId, Identity, Kind, PresenceChange, Seat, Seating, StartRule, StreamSeq, TableId,
     TableOptions, TableSeq, Timestamp,
 };
+use tablecast::games::chess::Chess;
 use tablecast::games::liap_tui::LiapTui;
 use tablecast::protocol::envelope::{Envelope, Message};
 use tablecast::protocol::request::{
@@ -73,7 +74,7 @@ async fn run(
     config: WorkerConfig,
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let catalog = Catalog::new().with::<Pebbles>().with::<LiapTui>();
+    let catalog = Catalog::new().with::<Pebbles>().with::<LiapTui>().with::<Chess>();
     worker::run(config, bus, catalog, (clock, Entropy::from_os()), stop).await
 }
 
@@ -200,7 +201,11 @@ impl Client {
     }
 
     pub(crate) async fn open(&self, request: &OpenRequest) -> Verdict {
-        let subject = subject::open(&kind(pebbles::KIND));
+        self.open_kind(pebbles::KIND, request).await
+    }
+
+    pub(crate) async fn open_kind(&self, kind_name: &str, request: &OpenRequest) -> Verdict {
+        let subject = subject::open(&kind(kind_name));
         decode(&self.ask(subject, encode(request)).await).expect("a verdict")
     }
 
