@@ -12,7 +12,7 @@ pub(crate) const IN_EVENTS: u8 = 1;
 pub(crate) const IN_REFUSALS: u8 = 2;
 
 /// Leaks in one place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Leaky<const WHERE: u8>(LiapTui);
 
 /// A view that says how good somebody's hand is.
