@@ -4,6 +4,7 @@ mod client;
 mod commands;
 mod counter;
 mod latencies;
+mod server;
 
 use clap::{Args, Subcommand};
 
