@@ -26,7 +26,7 @@ export TABLECAST_TEST_WEED := $(WEED)
 export TABLECAST_TEST_MOTO := $(CURDIR)/.venv/bin/moto_server
 
 .PHONY: help demo test tools compiler linters nats-server venv chromium cargo-deny
-.PHONY: build fmt lint unit doc deny advisories e2e bench clean
+.PHONY: build fmt lint unit doc deny advisories e2e bench bench-load clean
 
 help: ## list the targets
 	@echo 'Tablecast. make TARGET, where TARGET is one of:'
@@ -90,6 +90,10 @@ e2e: compiler nats-server venv chromium ## run the end-to-end tests (PYTEST_ARGS
 bench: compiler nats-server ## measure a command's way beside its bare hops (BENCH_ARGS)
 	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked
 	@target/release/tablecast bench commands --nats-server $(NATS_SERVER) $(BENCH_ARGS)
+
+bench-load: compiler nats-server ## measure how a long table comes into memory (BENCH_ARGS)
+	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked
+	@target/release/tablecast bench load --nats-server $(NATS_SERVER) $(BENCH_ARGS)
 
 clean: ## remove what was built or fetched (target, .tools, .venv); data stays
 	rm -rf target .tools .venv

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::Bus;
+use super::durability::Durability;
 use super::jetstream::JetStream;
 use super::lobby::KvLobby;
 use super::mail::CoreMail;
@@ -53,9 +54,23 @@ pub struct NatsConfig {
     #[arg(long, env = "TABLECAST_SHARDS", default_value = "1")]
     pub shards: NonZeroU16,
 
-    /// How many servers keep each stream, at least
-    #[arg(long, env = "TABLECAST_REPLICAS", default_value = "1")]
-    pub replicas: NonZeroUsize,
+    /// What acknowledged commits survive; the class of the streams that are made
+    #[arg(long, env = "TABLECAST_DURABILITY", value_enum, default_value_t = Durability::Dev)]
+    pub durability: Durability,
+
+    /// How many servers keep each stream, at least [default: 1 for dev, else 3]
+    #[arg(long, env = "TABLECAST_REPLICAS")]
+    pub replicas: Option<NonZeroUsize>,
+}
+
+/// A mistake in how the options go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A majority must be left when one server is lost.
+    #[error(
+        "--durability standard needs --replicas 3 or more: fewer do not survive the loss of a server"
+    )]
+    TooFewReplicas,
 }
 
 /// A server's address. Shown without the user and password that it may hold.
@@ -83,6 +98,24 @@ impl fmt::Debug for NatsUrl {
 }
 
 impl NatsConfig {
+    /// Whether the options go together.
+    ///
+    /// # Errors
+    /// What does not.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        match self.durability {
+            Durability::Standard if self.replicas() < Durability::Standard.replicas() => {
+                Err(ConfigError::TooFewReplicas)
+            }
+            Durability::Dev | Durability::Standard | Durability::Strict => Ok(()),
+        }
+    }
+
+    /// How many servers keep each stream, at least.
+    pub fn replicas(&self) -> usize {
+        self.replicas.map_or(self.durability.replicas(), NonZeroUsize::get)
+    }
+
     /// The servers, for people.
     fn servers(&self) -> String {
         let names: Vec<String> = self.nats_url.iter().map(ToString::to_string).collect();

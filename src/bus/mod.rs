@@ -1,6 +1,8 @@
-//! The event log, requests between roles, and the list of tables: a trait each, on NATS and in memory.
+//! The event log, requests between roles, the list of tables, snapshots and alarms: a trait each, on NATS and in
+//! memory.
 
 pub mod connect;
+pub mod durability;
 pub mod jetstream;
 pub mod lobby;
 pub mod mail;
@@ -309,7 +311,7 @@ pub trait Timers: Debug + Send + Sync {
     /// Sets a table's alarm, instead of the one before. In the past: it rings at once.
     async fn arm(&self, address: &Address, at: Timestamp) -> Result<(), AppendError>;
 
-    /// Takes a table's alarm away.
+    /// Takes a table's alarm away. One that has rung already is not taken back.
     async fn disarm(&self, address: &Address) -> Result<(), AppendError>;
 
     /// The alarms of a shard that ring, shared with everyone who listens to them. One that is not settled

@@ -12,7 +12,7 @@ use crate::runtime::clock::Clock;
 #[derive(Args, Debug)]
 pub(super) struct ArchiverArgs {
     #[command(flatten)]
-    nats: NatsConfig,
+    pub(super) nats: NatsConfig,
     #[command(flatten)]
     store: StoreConfig,
     #[command(flatten)]

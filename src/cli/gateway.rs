@@ -15,7 +15,7 @@ use crate::runtime::clock::Clock;
 #[derive(Args, Debug)]
 pub(super) struct GatewayArgs {
     #[command(flatten)]
-    nats: NatsConfig,
+    pub(super) nats: NatsConfig,
     #[command(flatten)]
     gateway: GatewayConfig,
 }

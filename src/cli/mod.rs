@@ -17,6 +17,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use crate::bus::connect::NatsConfig;
 use crate::catalog::Catalog;
 use crate::runtime::shutdown::cancel_on_signal;
 use crate::runtime::telemetry::{self, LogConfig};
@@ -51,9 +52,26 @@ enum Command {
     Bench(bench::BenchArgs),
 }
 
+impl Command {
+    /// How it reaches NATS, if its options say so.
+    fn nats(&self) -> Option<&NatsConfig> {
+        match self {
+            Self::Worker(args) => Some(&args.nats),
+            Self::Gateway(args) => Some(&args.nats),
+            Self::Archiver(args) => Some(&args.nats),
+            Self::Tables(args) => Some(&args.nats),
+            Self::Streams(args) => Some(&args.nats),
+            Self::Dev(_) | Self::Archive(_) | Self::Bench(_) => None,
+        }
+    }
+}
+
 /// Runs the command line with these games. The whole `main` of a binary.
 pub fn main(catalog: Catalog) -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Err(mistake)) = cli.command.nats().map(NatsConfig::validate) {
+        usage_error(&mistake.to_string());
+    }
     let metrics = match telemetry::start(&cli.log) {
         Ok(metrics) => metrics,
         Err(error) => return fail(&error.context("logging cannot be set up")),

@@ -10,7 +10,7 @@ use crate::bus::provision::{self, Change, StreamPlan};
 #[derive(Args, Debug)]
 pub(super) struct StreamsArgs {
     #[command(flatten)]
-    nats: NatsConfig,
+    pub(super) nats: NatsConfig,
     #[command(subcommand)]
     what: What,
 }
@@ -28,7 +28,7 @@ pub(super) async fn run(args: StreamsArgs) -> anyhow::Result<()> {
     let context = provision::context(&client);
     let plans = provision::plan(&context, &args.nats).await?;
     let rows: Vec<Vec<String>> = plans.iter().flat_map(rows).collect();
-    print::columns(&["STREAM", "CHANGE"], &rows)?;
+    print::columns(&["STREAM", "DURABILITY", "CHANGE"], &rows)?;
     match args.what {
         What::Plan => Ok(()),
         What::Apply => Ok(provision::apply(&context, &plans, args.nats.nats_wait).await?),
@@ -36,7 +36,8 @@ pub(super) async fn run(args: StreamsArgs) -> anyhow::Result<()> {
 }
 
 fn rows(plan: &StreamPlan) -> Vec<Vec<String>> {
-    let row = |change: String| vec![plan.stream.clone(), change];
+    let durability = plan.durability.map_or_else(|| "-".to_owned(), |class| class.to_string());
+    let row = |change: String| vec![plan.stream.clone(), durability.clone(), change];
     match &plan.change {
         Change::Nothing => vec![row("none".to_owned())],
         Change::Create(_) => vec![row("create".to_owned())],

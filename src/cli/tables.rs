@@ -16,7 +16,7 @@ use crate::protocol::frame::{Format, LobbyEntry, LobbyStatus};
 #[derive(Args, Debug)]
 pub(super) struct TablesArgs {
     #[command(flatten)]
-    nats: NatsConfig,
+    pub(super) nats: NatsConfig,
     /// One JSON value a line, for programs.
     #[arg(long, global = true)]
     json: bool,

@@ -13,7 +13,7 @@ use crate::worker::{self, WorkerConfig};
 #[derive(Args, Debug)]
 pub(super) struct WorkerArgs {
     #[command(flatten)]
-    nats: NatsConfig,
+    pub(super) nats: NatsConfig,
     #[command(flatten)]
     worker: WorkerConfig,
     #[command(flatten)]

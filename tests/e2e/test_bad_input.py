@@ -35,6 +35,26 @@ def served(tmp_path_factory: pytest.TempPathFactory):
         programs.reap()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("worker", "--durability", "eternal"), "standard"),
+        (("worker", "--durability", "standard", "--replicas", "1"), "--replicas 3"),
+        (("gateway", "--durability", "standard", "--replicas", "2"), "--replicas 3"),
+        (("streams", "--durability", "standard", "--replicas", "1", "plan"), "--replicas 3"),
+        (("archiver", "--replicas", "0", "--store", "file:///nowhere"), "--replicas"),
+        (("bench", "load", "--durability", "standard"), "strict"),
+        (("bench", "load", "--commits", "2"), "--commits"),
+        (("bench", "load", "--tables", "0"), "--tables"),
+    ],
+)
+def test_a_promise_that_cannot_be_kept_is_a_mistake_in_the_options(arguments: tuple[str, ...], named: str) -> None:
+    done = run(TABLECAST, *arguments)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert "panicked" not in done.stderr
+
+
 async def hands_on(client: Client, raw: str | bytes) -> dict[str, Any]:
     """The answer to a message that is written by hand."""
     after = len(client.frames)

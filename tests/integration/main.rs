@@ -14,6 +14,8 @@ mod players;
 mod tables;
 
 mod bus;
+mod cluster;
+mod durability;
 mod streams;
 mod twins;
 mod worker;

@@ -62,7 +62,10 @@ async fn many_roles_may_start_at_once_and_find_the_streams_as_defined() {
     let context = provision::context(&client(&config, "test").await.expect("connected"));
     let plans = provision::plan(&context, &config).await.expect("planned");
     let names: Vec<&str> = plans.iter().map(|plan| plan.stream.as_str()).collect();
-    assert_eq!(names, ["EVENTS_0", "EVENTS_1", "EVENTS_2", "DEAD", "KV_tc_lobby"]);
+    let sharded = (0..3)
+        .flat_map(|shard| ["EVENTS", "SNAPSHOTS", "TIMERS"].map(|name| format!("{name}_{shard}")));
+    let expected: Vec<String> = sharded.chain(["DEAD", "KV_tc_lobby"].map(str::to_owned)).collect();
+    assert_eq!(names, expected);
     assert!(plans.iter().all(|plan| plan.change == Change::Nothing), "{plans:?}");
     let info = context.get_stream("EVENTS_2").await.expect("there");
     let config = &info.cached_info().config;
@@ -70,6 +73,10 @@ async fn many_roles_may_start_at_once_and_find_the_streams_as_defined() {
     let republish = config.republish.as_ref().expect("set");
     assert_eq!(republish.source, "tc.evt.2.*.*");
     assert_eq!(republish.destination, "tc.live.2.{{wildcard(1)}}.{{wildcard(2)}}");
+    let info = context.get_stream("TIMERS_2").await.expect("there");
+    assert_eq!(info.cached_info().config.subjects, ["tc.timer.2.*.*", "tc.wake.2.*.*"]);
+    let info = context.get_stream("SNAPSHOTS_2").await.expect("there");
+    assert_eq!(info.cached_info().config.subjects, ["tc.snap.2.*.*"]);
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::tables::{address, append, new_table};
 const SOON: Duration = Duration::from_secs(25);
 
 /// How long a silence is listened to: longer than an alarm may be late.
-const SILENCE: Duration = Duration::from_millis(1_500);
+const SILENCE: Duration = Duration::from_millis(2_500);
 
 /// A test for each check. `$test` is the test attribute, `$buses` gives something to keep and two
 /// connections.
@@ -98,8 +98,8 @@ pub(crate) async fn an_alarm_rings_once_and_not_before_its_time(bus: &Bus, other
 pub(crate) async fn an_alarm_set_again_rings_at_the_later_time_only(bus: &Bus, other: &Bus) {
     let address = address(bus, new_table());
     let mut wakes = listen(other).await;
-    arm_in(bus, &address, 500).await;
-    let at = arm_in(other, &address, 1_200).await;
+    arm_in(bus, &address, 1_500).await;
+    let at = arm_in(other, &address, 2_500).await;
     let wake = next(&mut wakes).await;
     assert!(now(bus).await >= at);
     wake.settle.done().await;
@@ -119,7 +119,7 @@ pub(crate) async fn an_alarm_set_earlier_rings_earlier(bus: &Bus, other: &Bus) {
 pub(crate) async fn an_alarm_taken_away_is_silent(bus: &Bus, other: &Bus) {
     let address = address(bus, new_table());
     let mut wakes = listen(other).await;
-    arm_in(bus, &address, 700).await;
+    arm_in(bus, &address, 1_500).await;
     other.timers.disarm(&address).await.expect("disarmed");
     assert_silent(&mut wakes).await;
     other.timers.disarm(&address).await.expect("as it is");
@@ -128,7 +128,7 @@ pub(crate) async fn an_alarm_taken_away_is_silent(bus: &Bus, other: &Bus) {
 pub(crate) async fn an_alarm_taken_away_may_be_set_again(bus: &Bus, other: &Bus) {
     let address = address(bus, new_table());
     let mut wakes = listen(other).await;
-    let at = arm_in(bus, &address, 500).await;
+    let at = arm_in(bus, &address, 1_500).await;
     bus.timers.disarm(&address).await.expect("disarmed");
     // To the very same time: nothing may take it for a repetition.
     bus.timers.arm(&address, at).await.expect("armed");

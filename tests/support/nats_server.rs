@@ -159,7 +159,7 @@ fn file_stem(path: &Path) -> String {
 }
 
 /// The server to test with: named, else on the path, else what `make tools` has fetched.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     #[expect(clippy::disallowed_methods, reason = "tests have no command line")]
     let named = std::env::var("TABLECAST_TEST_NATS_SERVER").ok();
     if let Some(named) = named {

@@ -3,6 +3,7 @@
 use async_nats::jetstream::stream::Config;
 use serde_json::Value;
 
+use super::super::durability::{DURABILITY, Durability};
 use super::{Change, SHARDS};
 
 /// Settings without which the log does not keep its promises. All others, sizes and placement above all,
@@ -65,14 +66,23 @@ pub(super) fn change(wanted: &Config, found: &Config) -> Change {
         });
         becomes[*field] = plain(wanted_json.get(*field));
     }
-    let [wanted_shards, found_shards] = [wanted, found].map(|stream| stream.metadata.get(SHARDS));
-    if let Some(shards) = wanted_shards.filter(|shards| found_shards != Some(shards)) {
-        differences.push(Difference {
-            field: format!("metadata {SHARDS}"),
-            found: found_shards.map_or_else(|| "nothing".to_owned(), Clone::clone),
-            wanted: shards.clone(),
-        });
-        becomes["metadata"][SHARDS] = Value::from(shards.as_str());
+    let [wanted_class, found_class] =
+        [wanted, found].map(|stream| Durability::of(&stream.metadata));
+    let labels = [
+        (SHARDS, wanted.metadata.get(SHARDS) != found.metadata.get(SHARDS)),
+        // What a stream promises is raised, and lowered only by hand.
+        (DURABILITY, wanted_class > found_class),
+    ];
+    for (label, differs) in labels {
+        if let Some(value) = wanted.metadata.get(label).filter(|_| differs) {
+            let found = found.metadata.get(label);
+            differences.push(Difference {
+                field: format!("metadata {label}"),
+                found: found.map_or_else(|| "nothing".to_owned(), Clone::clone),
+                wanted: value.clone(),
+            });
+            becomes["metadata"][label] = Value::from(value.as_str());
+        }
     }
     if differences.is_empty() {
         return Change::Nothing;

@@ -10,9 +10,10 @@ use async_nats::jetstream::context::{
 };
 use async_nats::jetstream::stream::Config;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::connect::{NatsConfig, REQUEST_TIMEOUT};
+use super::durability::{DURABILITY, Durability};
 
 pub use compare::Difference;
 
@@ -46,7 +47,9 @@ pub enum ProvisionError {
     )]
     NoJetStream,
     /// Made by hand, or by another version of Tablecast.
-    #[error("stream {stream} has {field} = {found}, but {wanted} is needed")]
+    #[error(
+        "stream {stream} has {field} = {found}, but {wanted} is needed: see `tablecast streams plan`"
+    )]
     Differs {
         /// Which.
         stream: String,
@@ -56,6 +59,20 @@ pub enum ProvisionError {
         found: String,
         /// As it should be.
         wanted: String,
+    },
+    /// The new stream would survive less than those that are there.
+    #[error(
+        "stream {stream} would be made for durability class {asked}, but stream {beside} is of class {found}: start with --durability {found}"
+    )]
+    Weaker {
+        /// The one that is missing.
+        stream: String,
+        /// The class that was asked for.
+        asked: Durability,
+        /// One that is there.
+        beside: String,
+        /// Its class.
+        found: Durability,
     },
     /// The server's no.
     #[error("stream {stream} cannot be created or changed: {reason}")]
@@ -87,6 +104,8 @@ pub enum Existing {
 pub struct StreamPlan {
     /// Its name.
     pub stream: String,
+    /// The class that it is of; none if it is missing.
+    pub durability: Option<Durability>,
     /// What would be done.
     pub change: Change,
 }
@@ -124,7 +143,8 @@ pub fn definitions(config: &NatsConfig) -> Vec<Config> {
     let mut all: Vec<Config> = (0..config.shards.get()).flat_map(of_shard).collect();
     all.extend([DEAD, LOBBY].map(parse));
     for stream in &mut all {
-        stream.num_replicas = config.replicas.get();
+        stream.num_replicas = config.replicas();
+        stream.metadata.insert(DURABILITY.to_owned(), config.durability.to_string());
     }
     all
 }
@@ -158,7 +178,37 @@ pub async fn ensure(
             refuse_differences(plan)?;
         }
     }
+    if let Some((stream, found)) = strongest(&plans).filter(|(_, found)| *found > config.durability)
+    {
+        let asked = config.durability;
+        warn!(
+            "stream {stream} is of durability class {found} and stays so, though {asked} was asked for"
+        );
+    }
     apply(context, &plans, config.nats_wait).await
+}
+
+/// The first stream of the highest class that is there.
+fn strongest(plans: &[StreamPlan]) -> Option<(&str, Durability)> {
+    let classes = plans.iter().filter_map(|plan| Some((plan.stream.as_str(), plan.durability?)));
+    classes.rev().max_by_key(|(_, class)| *class)
+}
+
+/// Part of a deployment that survives less than the rest lowers what the whole survives, in silence.
+fn refuse_weaker(plans: &[StreamPlan]) -> Result<(), ProvisionError> {
+    let Some((beside, found)) = strongest(plans) else {
+        return Ok(());
+    };
+    for plan in plans {
+        if let Change::Create(config) = &plan.change
+            && let asked = Durability::of(&config.metadata)
+            && asked < found
+        {
+            let (stream, beside) = (plan.stream.clone(), beside.to_owned());
+            return Err(ProvisionError::Weaker { stream, asked, beside, found });
+        }
+    }
+    Ok(())
 }
 
 fn refuse_differences(plan: &StreamPlan) -> Result<(), ProvisionError> {
@@ -187,11 +237,14 @@ pub async fn plan(
     let mut plans = Vec::new();
     for wanted in definitions(config) {
         let stream = wanted.name.clone();
-        let change = match context.get_stream(&stream).await {
-            Ok(found) => compare::change(&wanted, &found.cached_info().config),
+        let (durability, change) = match context.get_stream(&stream).await {
+            Ok(found) => {
+                let found = &found.cached_info().config;
+                (Some(Durability::of(&found.metadata)), compare::change(&wanted, found))
+            }
             Err(error) => match error.kind() {
                 GetStreamErrorKind::JetStream(error) if error.code() == 404 => {
-                    Change::Create(Box::new(wanted))
+                    (None, Change::Create(Box::new(wanted)))
                 }
                 GetStreamErrorKind::JetStream(_)
                 | GetStreamErrorKind::EmptyName
@@ -201,7 +254,7 @@ pub async fn plan(
                 }
             },
         };
-        plans.push(StreamPlan { stream, change });
+        plans.push(StreamPlan { stream, durability, change });
     }
     Ok(plans)
 }
@@ -255,13 +308,15 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Does what was planned.
 ///
 /// # Errors
-/// If the server refuses, or does not answer within `patience`.
+/// If what is missing would be made for less than what is there, or the server refuses, or does not answer
+/// within `patience`.
 pub async fn apply(
     context: &Context,
     plans: &[StreamPlan],
     patience: Duration,
 ) -> Result<(), ProvisionError> {
-    for StreamPlan { stream, change } in plans {
+    refuse_weaker(plans)?;
+    for StreamPlan { stream, change, .. } in plans {
         match change {
             Change::Nothing => {}
             Change::Create(config) => {

@@ -1,6 +1,5 @@
 //! How long a command takes, beside the three hops it cannot avoid.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -17,11 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::client::{Client, guest_token};
 use super::counter::Counter;
 use super::latencies::{Latencies, Percentiles};
-use crate::bus::connect::connect;
+use super::server::{Measured, ServerArgs};
+use crate::bus::connect::{NatsConfig, connect};
 use crate::bus::provision;
 use crate::catalog::Catalog;
-use crate::cli::dev::nats_at;
-use crate::cli::dev::nats_server::NatsServer;
 use crate::cli::{Role, print};
 use crate::domain::TableId;
 use crate::gateway::{self, GatewayConfig};
@@ -51,9 +49,8 @@ const GATEWAY: &[&str] = &[
 /// Options of `tablecast bench commands`.
 #[derive(Args, Debug)]
 pub(super) struct CommandsArgs {
-    /// The nats-server to start. Without it: the one on PATH, then .tools/bin/nats-server.
-    #[arg(long, env = "TABLECAST_NATS_SERVER")]
-    nats_server: Option<PathBuf>,
+    #[command(flatten)]
+    server: ServerArgs,
     /// How many commands are measured, each beside its three hops.
     #[arg(long, default_value_t = 5_000)]
     rounds: usize,
@@ -65,7 +62,8 @@ pub(super) struct CommandsArgs {
 /// What was measured.
 #[derive(Debug, Serialize)]
 struct Report {
-    durability: &'static str,
+    #[serde(flatten)]
+    streams: Measured,
     rounds: usize,
     websocket_echo: Percentiles,
     nats_request: Percentiles,
@@ -86,10 +84,10 @@ struct Report {
 
 pub(super) async fn run(args: CommandsArgs, role: Role) -> anyhow::Result<()> {
     let dir = tempfile::tempdir()?;
-    let server = NatsServer::start(args.nats_server.as_deref(), dir.path()).await?;
-    let mut roles = Roles::start(&server.url, &role).await?;
+    let (server, nats) = args.server.start(dir.path()).await?;
+    let mut roles = Roles::start(&nats, &role).await?;
     let measured = tokio::select! {
-        measured = measure(&args, &server.url, &roles.address) => measured,
+        measured = measure(&args, &server.url, &nats, &roles.address) => measured,
         () = role.stop.cancelled() => Err(anyhow::anyhow!("interrupted")),
     };
     roles.stop.cancel();
@@ -106,12 +104,12 @@ struct Roles {
 }
 
 impl Roles {
-    async fn start(url: &str, role: &Role) -> anyhow::Result<Self> {
+    async fn start(nats: &NatsConfig, role: &Role) -> anyhow::Result<Self> {
         let catalog = Catalog::new().with::<Counter>();
         let stop = CancellationToken::new();
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
         // A connection each, as two processes would have.
-        let bus = connect(&nats_at(url)?, "bench worker").await?;
+        let bus = connect(nats, "bench worker").await?;
         let time = (Clock::System, Entropy::from_os());
         let (worker_catalog, worker_stop) = (catalog.clone(), stop.clone());
         let config = from_args::<WorkerConfig>(&[])?;
@@ -121,7 +119,7 @@ impl Roles {
         let config = from_args::<GatewayConfig>(GATEWAY)?;
         let listener = crate::cli::gateway::listen(&config).await?;
         let address = listener.local_addr()?.to_string();
-        let bus = connect(&nats_at(url)?, "bench gateway").await?;
+        let bus = connect(nats, "bench gateway").await?;
         let (metrics, gateway_stop) = (role.metrics.clone(), stop.clone());
         tasks.spawn(async move {
             let time = Clock::System;
@@ -140,8 +138,14 @@ struct Bench {
     jetstream: async_nats::jetstream::Context,
 }
 
-async fn measure(args: &CommandsArgs, url: &str, address: &str) -> anyhow::Result<Report> {
-    let mut bench = Bench::set_up(url, address).await?;
+async fn measure(
+    args: &CommandsArgs,
+    url: &str,
+    nats: &NatsConfig,
+    address: &str,
+) -> anyhow::Result<Report> {
+    let mut bench = Bench::set_up(url, nats, address).await?;
+    let streams = Measured::read(&bench.jetstream).await?;
     let _answering = bench.serve_raw_requests(url).await?;
     let mut latencies: [Latencies; 6] = Default::default();
     for round in 0..WARM_UP + args.rounds {
@@ -164,7 +168,7 @@ async fn measure(args: &CommandsArgs, url: &str, address: &str) -> anyhow::Resul
         p99_us: echo.p99_us + request.p99_us + publish.p99_us,
     };
     Ok(Report {
-        durability: "dev (one server, file storage, default sync)",
+        streams,
         rounds: args.rounds,
         websocket_echo: echo,
         nats_request: request,
@@ -183,7 +187,7 @@ async fn measure(args: &CommandsArgs, url: &str, address: &str) -> anyhow::Resul
 }
 
 impl Bench {
-    async fn set_up(url: &str, address: &str) -> anyhow::Result<Self> {
+    async fn set_up(url: &str, config: &NatsConfig, address: &str) -> anyhow::Result<Self> {
         let token = guest_token(address, "Bench").await?;
         let mut player = Client::connect(address, Some(&token)).await?;
         let open = json!({
@@ -201,7 +205,7 @@ impl Bench {
             subjects: vec!["bench.raw".to_owned()],
             ..Default::default()
         };
-        let definitions = provision::definitions(&nats_at(url)?);
+        let definitions = provision::definitions(config);
         let events = definitions.into_iter().next().context("there is a stream of events")?;
         let like_the_log = stream::Config {
             name: "BENCH_LOG".to_owned(),
@@ -291,7 +295,7 @@ fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
     let ratio = |name: &str, p50: f64, p99: f64| {
         vec![name.to_owned(), format!("{p50:.2}"), format!("{p99:.2}")]
     };
-    print::line(&format!("durability: {}; {} rounds", report.durability, report.rounds))?;
+    print::line(&format!("{}; {} rounds", report.streams, report.rounds))?;
     print::columns(
         &["MICROSECONDS", "P50", "P99"],
         &[

@@ -4,6 +4,8 @@ mod client;
 mod commands;
 mod counter;
 mod latencies;
+mod load;
+mod server;
 
 use clap::{Args, Subcommand};
 
@@ -20,10 +22,13 @@ pub(super) struct BenchArgs {
 enum What {
     /// From a command sent over WebSocket to its verdict, and to the commit at another viewer.
     Commands(commands::CommandsArgs),
+    /// Getting one long table of many into memory: all its commits, or a snapshot and what followed.
+    Load(load::LoadArgs),
 }
 
 pub(super) async fn run(args: BenchArgs, role: Role) -> anyhow::Result<()> {
     match args.what {
         What::Commands(args) => commands::run(args, role).await,
+        What::Load(args) => load::run(args, role).await,
     }
 }

@@ -26,6 +26,7 @@ use super::gateway::listen;
 use super::{Role, print};
 use crate::archiver::{self, ArchiverConfig, Purpose, Reader, StoreConfig};
 use crate::bus::connect::{NatsConfig, connect};
+use crate::bus::durability::Durability;
 use crate::domain::{TableId, TableSeq};
 use crate::gateway::{self, GatewayConfig};
 use crate::protocol::archive::ArchivedEvent;
@@ -95,7 +96,10 @@ pub(super) async fn run(args: DevArgs, role: Role) -> anyhow::Result<()> {
     let nats_dir = data_dir.join("nats");
     let server = match &args.nats_url {
         Some(_) => None,
-        None => Some(NatsServer::start(args.nats_server.as_deref(), &nats_dir).await?),
+        None => {
+            let binary = args.nats_server.as_deref();
+            Some(NatsServer::start(binary, &nats_dir, Durability::Dev).await?)
+        }
     };
     let url = server.as_ref().map(|server| server.url.clone()).or(args.nats_url.clone());
     let url = url.expect("there is a server of ours, or the url of another");

@@ -10,10 +10,15 @@ use tokio::process::{Child, Command};
 use tokio::time::Instant;
 use tracing::info;
 
+use crate::bus::durability::Durability;
+
 /// The first version with everything that is needed.
 const VERSION_MIN: (u32, u32) = (2, 12);
 /// How long a start may take; with a million stored games it is some 3 s.
 const START_MAX: Duration = Duration::from_secs(30);
+
+/// There is no option for it on the server's command line.
+const WRITE_AT_ONCE: &str = "jetstream { sync_interval: always }\n";
 
 /// A running server. Dropping it kills it.
 #[derive(Debug)]
@@ -30,8 +35,13 @@ struct Ports {
 }
 
 impl NatsServer {
-    /// Starts a server on a free port of the loopback interface, its files under `dir`.
-    pub(in crate::cli) async fn start(binary: Option<&Path>, dir: &Path) -> anyhow::Result<Self> {
+    /// Starts a server on a free port of the loopback interface, its files under `dir`. It writes as the
+    /// durability class asks of one server.
+    pub(in crate::cli) async fn start(
+        binary: Option<&Path>,
+        dir: &Path,
+        durability: Durability,
+    ) -> anyhow::Result<Self> {
         let binary = find(binary)?;
         let version = version(&binary).await?;
         std::fs::create_dir_all(dir).with_context(|| {
@@ -52,6 +62,11 @@ impl NatsServer {
             // A Ctrl-C at the terminal is for us: the server must outlive the last append.
             .process_group(0)
             .kill_on_drop(true);
+        if durability == Durability::Strict {
+            let settings = dir.join("strict.conf");
+            std::fs::write(&settings, WRITE_AT_ONCE)?;
+            command.arg("-c").arg(settings);
+        }
         let child =
             command.spawn().with_context(|| format!("cannot start {}", binary.display()))?;
         let mut server = Self { child, url: String::new() };
