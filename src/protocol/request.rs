@@ -67,6 +67,9 @@ pub enum Verdict {
 /// Between a gateway and workers only; no client sees it.
 pub const MOVED: &str = "moved";
 
+/// Code of a refusal by a worker that has no room for another table: one that has may take it.
+pub const AT_CAPACITY: &str = "at_capacity";
+
 /// Why a command was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -164,9 +167,12 @@ pub struct Beat {
     pub worker: WorkerId,
     /// How many tables it owns.
     pub tables: u32,
-    /// Whether it takes no more.
+    /// Whether it takes no more tables at the moment.
     #[serde(default)]
     pub full: bool,
+    /// How often it says so, in milliseconds; 0 if it does not tell.
+    #[serde(default)]
+    pub interval_ms: u32,
     /// The last beat of a clean stop.
     pub goodbye: bool,
 }

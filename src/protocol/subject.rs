@@ -138,6 +138,9 @@ pub fn gate(gateway: &str) -> String {
 /// All gateways' signs of life.
 pub const GATES: &str = "tc.gate.*";
 
+/// Nobody serves it, so that a bus that can be reached answers at once that nobody does.
+pub const PROBE: &str = "tc.probe";
+
 /// Copies of messages that cannot be read, by the stream they stand in.
 pub fn dead(stream: &str) -> String {
     format!("tc.dead.{stream}")
