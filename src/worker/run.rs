@@ -194,7 +194,9 @@ async fn say_goodbye(worker: &Worker) {
 async fn say(worker: &Worker, goodbye: bool) {
     let tables = u32::try_from(worker.tables()).unwrap_or(u32::MAX);
     let full = worker.room().borrow().is_full() || worker.stop.is_cancelled();
-    let beat: Bytes = encode(&Beat { worker: worker.id.clone(), tables, full, goodbye });
+    let interval_ms = u32::try_from(worker.config.beat_interval.as_millis()).unwrap_or(u32::MAX);
+    let beat: Bytes =
+        encode(&Beat { worker: worker.id.clone(), tables, full, interval_ms, goodbye });
     if let Err(error) = worker.bus.mail.notify(subject::beat(&worker.id), beat).await {
         warn!(worker.id = %worker.id, %error, "worker {} cannot say that it is alive", worker.id);
     }

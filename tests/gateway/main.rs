@@ -10,9 +10,11 @@ mod socket;
 mod tiny_worker;
 
 mod chess;
+mod elsewhere;
 mod http;
 mod limits;
 mod nats;
+mod outage;
 mod owners;
 mod play;
 mod stage;
