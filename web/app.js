@@ -79,10 +79,13 @@ class App {
     const banner = $("banner");
     const isOnline = state.name === "online";
     // The first try is not worth a banner.
-    banner.hidden = isOnline || (!this.wasOnline && !state.retryAt && state.name !== "closed");
-    banner.textContent = state.name === "closed"
-      ? `The server ended the connection (${state.reason}). Reload the page to try again.`
-      : "Connection lost. Coming back …";
+    const isBusAway = isOnline && this.connection.isBusAway;
+    banner.hidden = !isBusAway && (isOnline || (!this.wasOnline && !state.retryAt && state.name !== "closed"));
+    banner.classList.toggle("calm", isBusAway);
+    if (isBusAway) banner.textContent = "The games are paused for a moment. Nothing is lost; play goes on by itself.";
+    else if (state.name === "closed") {
+      banner.textContent = `The server ended the connection (${state.reason}). Reload the page to try again.`;
+    } else banner.textContent = "Connection lost. Coming back …";
     this.wasOnline ||= isOnline;
     this.drawTop?.();
   }
