@@ -85,6 +85,9 @@ impl Failed {
 /// The stream has no room, or the subject none.
 const FULL: u64 = 10077;
 
+/// "Duplicate message id is in process".
+const IN_PROCESS: u64 = 10158;
+
 /// The server's answer to a publish.
 #[derive(Deserialize)]
 struct Ack {
@@ -133,6 +136,10 @@ fn classify_error(error: ApiError) -> Answer {
         // "Wrong last sequence", and a message id twice in one batch.
         10071 | 10201 => Answer::Conflict { with_one_in_flight: false },
         10164 => Answer::Conflict { with_one_in_flight: true },
+        // An earlier try of the same message is on its way to the other servers.
+        IN_PROCESS => Answer::Unknown(error.description),
+        // A store that is being closed has the same number as a full one: its message may land yet.
+        FULL if !error.description.contains("maximum") => Answer::Unknown(error.description),
         // Too large; no room: for the stream, for the subject, for the account, on the server.
         10054 | FULL | 10023 | 10028 | 10047 => refused(error),
         _ if error.code == 429 || error.code >= 500 => Answer::Unknown(error.description),
@@ -419,6 +426,10 @@ mod tests {
         assert!(matches!(answered(too_large), Answer::Refused(_)));
         let no_leader = r#"{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}"#;
         assert!(matches!(answered(no_leader), Answer::Unknown(_)));
+        let in_process = r#"{"error":{"code":409,"err_code":10158,"description":"duplicate message id is in process"}}"#;
+        assert!(matches!(answered(in_process), Answer::Unknown(_)));
+        let closing = r#"{"error":{"code":503,"err_code":10077,"description":"store is closed"}}"#;
+        assert!(matches!(answered(closing), Answer::Unknown(_)));
         assert!(matches!(answered("what?"), Answer::Unknown(_)));
         let nobody = RequestError::new(RequestErrorKind::NoResponders);
         assert!(matches!(classify(Err(nobody)), Answer::Unknown(_)));
