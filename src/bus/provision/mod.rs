@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::context::{
-    AccountErrorKind, Context, ContextBuilder, CreateStreamErrorKind, GetStreamErrorKind,
+    AccountErrorKind, Context, ContextBuilder, CreateStreamErrorKind, GetStreamError,
+    GetStreamErrorKind,
 };
-use async_nats::jetstream::stream::Config;
+use async_nats::jetstream::stream::{Config, Stream};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -233,11 +234,12 @@ pub async fn plan(
     config: &NatsConfig,
 ) -> Result<Vec<StreamPlan>, ProvisionError> {
     check_version(&context.client().server_info().version)?;
+    let deadline = Instant::now() + config.nats_wait;
     check_jetstream(context, config.nats_wait).await?;
     let mut plans = Vec::new();
     for wanted in definitions(config) {
         let stream = wanted.name.clone();
-        let (durability, change) = match context.get_stream(&stream).await {
+        let (durability, change) = match found(context, &stream, deadline).await {
             Ok(found) => {
                 let found = &found.cached_info().config;
                 (Some(Durability::of(&found.metadata)), compare::change(&wanted, found))
@@ -292,6 +294,26 @@ async fn check_jetstream(context: &Context, patience: Duration) -> Result<(), Pr
         }
         if Instant::now() >= deadline {
             return Err(unavailable(&error));
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+}
+
+/// A stream's settings. A role that starts while the cluster elects waits, as it does for a server.
+async fn found(
+    context: &Context,
+    stream: &str,
+    deadline: Instant,
+) -> Result<Stream, GetStreamError> {
+    loop {
+        let answer = context.get_stream(stream).await;
+        let is_passing = answer.as_ref().is_err_and(|error| match error.kind() {
+            GetStreamErrorKind::Request => true,
+            GetStreamErrorKind::JetStream(reason) => PASSING.contains(&reason.error_code().0),
+            GetStreamErrorKind::EmptyName | GetStreamErrorKind::InvalidStreamName => false,
+        });
+        if !is_passing || Instant::now() >= deadline {
+            return answer;
         }
         tokio::time::sleep(RETRY_PAUSE).await;
     }
