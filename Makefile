@@ -11,6 +11,7 @@ CARGO ?= cargo
 # More flags for the command that the target runs, as in `make demo DEMO_ARGS="--port 9000"`.
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+CHAOS_ARGS ?=
 TEST_ARGS ?=
 PYTEST_ARGS ?=
 
@@ -26,7 +27,7 @@ export TABLECAST_TEST_WEED := $(WEED)
 export TABLECAST_TEST_MOTO := $(CURDIR)/.venv/bin/moto_server
 
 .PHONY: help demo test tools compiler linters nats-server venv chromium cargo-deny
-.PHONY: build fmt lint unit doc deny advisories e2e bench bench-load clean
+.PHONY: build fmt lint unit doc deny advisories e2e bench bench-load chaos clean
 
 help: ## list the targets
 	@echo 'Tablecast. make TARGET, where TARGET is one of:'
@@ -90,6 +91,9 @@ e2e: compiler nats-server venv chromium ## run the end-to-end tests (PYTEST_ARGS
 bench: compiler nats-server ## measure a command's way beside its bare hops (BENCH_ARGS)
 	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked
 	@target/release/tablecast bench commands --nats-server $(NATS_SERVER) $(BENCH_ARGS)
+
+chaos: compiler nats-server ## kill everything at random and check every history (CHAOS_ARGS)
+	@$(CARGO) test --locked --test chaos -- --duration 5m --tables 40 $(CHAOS_ARGS)
 
 bench-load: compiler nats-server ## measure how a long table comes into memory (BENCH_ARGS)
 	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked
