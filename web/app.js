@@ -1,5 +1,6 @@
 // Starts the page: identity, connection, the top bar, and which screen is shown.
 
+import { LOW_MS, clockText } from "./clock.js";
 import { Connection } from "./connection.js";
 import { drawer, h } from "./dom.js";
 import { Identity } from "./identity.js";
@@ -23,7 +24,7 @@ class App {
     this.connection = new Connection(this.identity, (state) => this.#onConnection(state));
     addEventListener("popstate", () => this.show());
     document.addEventListener("click", (event) => this.#onClick(event));
-    setInterval(() => this.#tick(), 200);
+    setInterval(() => this.#tick(), 100);
     this.show();
     this.#loadGames();
   }
@@ -78,10 +79,13 @@ class App {
     const banner = $("banner");
     const isOnline = state.name === "online";
     // The first try is not worth a banner.
-    banner.hidden = isOnline || (!this.wasOnline && !state.retryAt && state.name !== "closed");
-    banner.textContent = state.name === "closed"
-      ? `The server ended the connection (${state.reason}). Reload the page to try again.`
-      : "Connection lost. Coming back …";
+    const isBusAway = isOnline && this.connection.isBusAway;
+    banner.hidden = !isBusAway && (isOnline || (!this.wasOnline && !state.retryAt && state.name !== "closed"));
+    banner.classList.toggle("calm", isBusAway);
+    if (isBusAway) banner.textContent = "The games are paused for a moment. Nothing is lost; play goes on by itself.";
+    else if (state.name === "closed") {
+      banner.textContent = `The server ended the connection (${state.reason}). Reload the page to try again.`;
+    } else banner.textContent = "Connection lost. Coming back …";
     this.wasOnline ||= isOnline;
     this.drawTop?.();
   }
@@ -94,10 +98,15 @@ class App {
     this.go(link.getAttribute("href"));
   }
 
-  /** Moves countdowns and pause bars. Everything else changes only with a view. */
+  /** Moves countdowns, clocks and pause bars. Everything else changes only with a view. */
   #tick() {
     for (const node of document.querySelectorAll("[data-until]")) {
       node.textContent = this.secondsLeft(Number(node.dataset.until));
+    }
+    for (const node of document.querySelectorAll("[data-clock]")) {
+      const left = Number(node.dataset.clock) - this.connection.now();
+      node.textContent = clockText(left);
+      node.classList.toggle("low", left < LOW_MS);
     }
     for (const node of document.querySelectorAll("[data-bar]")) {
       const left = Math.max(0, Number(node.dataset.bar) - this.connection.now());

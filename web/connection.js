@@ -19,6 +19,8 @@ export class Rejected extends Error {
 /** `online`, `connecting` (with `retryAt`), or `closed` for good (with `reason`). */
 export class Connection {
   state = { name: "connecting", retryAt: 0 };
+  /** Whether the server reaches the games: while it does not, everything stays as it is. */
+  isBusAway = false;
   #identity;
   #socket = null;
   #isReady = false;
@@ -131,6 +133,8 @@ export class Connection {
   #onClose(code, reason) {
     this.#socket = null;
     this.#isReady = false;
+    // The next gateway says so itself if it is no better off.
+    this.isBusAway = false;
     clearInterval(this.#pulseTimer);
     if (code === TOKEN_EXPIRED) this.#identity.forget();
     if (code === BAD_TOKEN && this.#badTokens === 0) {
@@ -184,6 +188,9 @@ export class Connection {
       case "lobby":
         this.#onLobby?.(frame.tables);
         break;
+      case "status":
+        this.#onStatus(frame.bus === "unavailable");
+        break;
       case "error":
         console.warn("tablecast:", frame.code, frame.message);
         break;
@@ -192,6 +199,23 @@ export class Connection {
       default:
         this.#onTableFrame(frame);
     }
+  }
+
+  #onStatus(isBusAway) {
+    if (isBusAway === this.isBusAway) return;
+    this.isBusAway = isBusAway;
+    if (!isBusAway) {
+      // What was refused meanwhile, a little spread: everyone else does the same now.
+      for (const entry of this.#pending.values()) {
+        if (entry.isHeld) setTimeout(() => this.#sendAgain(entry), Math.random() * 500);
+        entry.isHeld = false;
+      }
+    }
+    this.#setState(this.state);
+  }
+
+  #sendAgain({ frame }) {
+    if (this.#isReady && this.#pending.has(frame.id)) this.#send(frame);
   }
 
   #onReady({ ping_interval_ms: interval }) {
@@ -236,11 +260,13 @@ export class Connection {
   #onRejected(frame) {
     const entry = this.#pending.get(frame.id);
     if (!entry) return;
+    if (frame.code === "unavailable" && this.isBusAway) {
+      entry.isHeld = true;
+      return;
+    }
     if (frame.retry_after_ms !== undefined && entry.tries < RETRIES_MAX) {
       entry.tries += 1;
-      setTimeout(() => {
-        if (this.#isReady && this.#pending.has(frame.id)) this.#send(entry.frame);
-      }, frame.retry_after_ms * (1 + Math.random() / 4));
+      setTimeout(() => this.#sendAgain(entry), frame.retry_after_ms * (1 + Math.random() / 4));
       return;
     }
     this.#take(frame.id).reject(new Rejected(frame));

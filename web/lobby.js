@@ -5,7 +5,9 @@ import { PACES, openGame, pace, setPace } from "./new-game.js";
 import { pieceNode } from "./pieces.js";
 
 const HERO = ["GENERAL_RED", "CHARIOT_BLACK", "HORSE_RED", "CANNON_BLACK", "SOLDIER_RED"];
-const KIND_NAMES = { "liap-tui": "Liap Tui" };
+const KIND_NAMES = { chess: "Chess", "liap-tui": "Liap Tui" };
+/** What the buttons of a game say, and who sits where when a friend is invited. */
+const OFFERS = { chess: { alone: "Chess against a bot", together: "Chess with a friend", seats: ["me", "open"] } };
 
 export function lobbyScreen(root, app) {
   let tables = null;
@@ -65,8 +67,10 @@ export function lobbyScreen(root, app) {
       h("div.actions", null,
         hasLiapTui && h("button.primary", { data: { testid: "new-game" }, disabled: isBusy, onclick: () => newGame("liap-tui") }, "New game against bots"),
         hasLiapTui && h("button", { data: { testid: "new-table" }, disabled: isBusy, onclick: () => newGame("liap-tui", ["me", "open", "open", "open"]) }, "Invite friends"),
-        others.map(({ kind, bots }) =>
-          h("button", { key: kind, data: { testid: "new-other", kind }, disabled: isBusy || !bots, onclick: () => newGame(kind) }, `New ${kind}`)),
+        others.map(({ kind, bots }) => [
+          h("button", { key: kind, data: { testid: "new-other", kind }, disabled: isBusy || !bots, onclick: () => newGame(kind) }, OFFERS[kind]?.alone ?? `New ${kind}`),
+          OFFERS[kind] && h("button", { key: `${kind}-invite`, data: { testid: "invite-other", kind }, disabled: isBusy, onclick: () => newGame(kind, OFFERS[kind].seats) }, OFFERS[kind].together),
+        ]),
         h("label.field", null, "Pace ",
           h("select", { data: { testid: "pace" }, onchange: (event) => setPace(event.target.value) },
             Object.entries(PACES).map(([value, { label }]) => h("option", { value, selected: value === pace() }, label))))),
@@ -119,6 +123,6 @@ export function lobbyScreen(root, app) {
   function empty() {
     if (tables === null) return h("p.loading", { key: "empty" }, "Looking for tables …");
     if (tables.length) return null;
-    return h("p.empty", { key: "empty", data: { testid: "empty" } }, "No table is open. Start a game: three bots are ready to play.");
+    return h("p.empty", { key: "empty", data: { testid: "empty" } }, "No table is open. Start a game: bots are ready to play.");
   }
 }

@@ -2,11 +2,11 @@
 
 const STORE = "tablecast.pace";
 
-/** Shares of the pauses that the rules of Liap Tui name, and how long bots think. */
+/** Shares of the pauses that the rules of Liap Tui name, how long bots think, and the clocks of chess. */
 export const PACES = {
-  calm: { label: "calm", share: 1, bots: [500, 1500] },
-  brisk: { label: "brisk", share: 0.4, bots: [300, 800] },
-  blitz: { label: "no pauses", share: 0, bots: [0, 0] },
+  calm: { label: "calm", share: 1, bots: [500, 1500], clock: { initial_ms: 600_000, increment_ms: 5000 } },
+  brisk: { label: "brisk", share: 0.4, bots: [300, 800], clock: { initial_ms: 300_000, increment_ms: 3000 } },
+  blitz: { label: "no pauses", share: 0, bots: [0, 0], clock: { initial_ms: 180_000, increment_ms: 2000 } },
 };
 const PAUSES_MS = { deal_ms: 2000, redeal_ms: 4000, round_start_ms: 5000, turn_end_ms: 5000, turn_results_ms: 7000, scoring_ms: 7000 };
 
@@ -19,9 +19,10 @@ export function setPace(value) {
   localStorage.setItem(STORE, value);
 }
 
-/** What a game's table is opened with: only Liap Tui's pauses are known here. */
+/** What a game's table is opened with at a pace; other games get their own defaults. */
 const SETUPS = {
-  "liap-tui": (share) => ({ pauses: Object.fromEntries(Object.entries(PAUSES_MS).map(([name, ms]) => [name, Math.round(ms * share)])) }),
+  chess: ({ clock }) => clock,
+  "liap-tui": ({ share }) => ({ pauses: Object.fromEntries(Object.entries(PAUSES_MS).map(([name, ms]) => [name, Math.round(ms * share)])) }),
 };
 
 /**
@@ -31,9 +32,9 @@ const SETUPS = {
  * @returns {Promise<string>} the table's id
  */
 export async function openGame({ connection }, kind, seats) {
-  const { share, bots } = PACES[pace()];
-  const setup = SETUPS[kind]?.(share) ?? {};
-  const options = { bot_delay_ms: bots };
+  const chosen = PACES[pace()];
+  const setup = SETUPS[kind]?.(chosen) ?? {};
+  const options = { bot_delay_ms: chosen.bots };
   const { table } = await connection.open({ kind, setup, options, ...(seats ? { seats } : {}) });
   if (!seats?.includes("open")) await connection.command(table, { type: "table.start" });
   return table;

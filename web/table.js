@@ -1,5 +1,6 @@
 // One table: what all games share. The game itself is drawn by the renderer of its kind.
 
+import { chess } from "./chess.js";
 import { drawer, h } from "./dom.js";
 import { genericGame } from "./generic-game.js";
 import { liapTui } from "./liap-tui.js";
@@ -8,7 +9,7 @@ import { liapTui } from "./liap-tui.js";
  * Makes the renderer of a kind. `draw(view)` answers nodes, `phase(view)` a word, `onEvents(events, view)`
  * sees what happened, `prompt(view)` says what is awaited: `{text, isMine}`, `status(view)` goes beside the controls.
  */
-const RENDERERS = { "liap-tui": liapTui };
+const RENDERERS = { chess, "liap-tui": liapTui };
 
 const GONE = {
   unknown_table: "There is no such table.",

@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use tablecast::catalog::Catalog;
+use tablecast::games::chess::Chess;
 use tablecast::games::liap_tui::LiapTui;
 
 fn main() -> ExitCode {
-    tablecast::cli::main(Catalog::new().with::<LiapTui>())
+    tablecast::cli::main(Catalog::new().with::<LiapTui>().with::<Chess>())
 }

@@ -1,5 +1,6 @@
 //! Requests and notices on core NATS.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::connection::State;
@@ -119,5 +120,9 @@ impl Mail for CoreMail {
         let heard = self.client.subscribe(subject).await.map_err(|error| failed(&error))?;
         barrier(&self.client).await.map_err(|error| failed(&error))?;
         Ok(heard.map(|message| message.payload).boxed())
+    }
+
+    fn connects(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
     }
 }

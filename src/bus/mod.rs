@@ -219,6 +219,10 @@ pub trait Mail: Debug + Send + Sync {
 
     /// Hears everything on a subject, wildcards included.
     async fn listen(&self, subject: String) -> Result<BoxStream<'static, Bytes>, MailError>;
+
+    /// How often the connection has been made. When it has gone up, anything at all may have been missed on
+    /// every subscription.
+    fn connects(&self) -> u64;
 }
 
 /// A request to be answered.

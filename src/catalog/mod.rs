@@ -10,14 +10,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use referee::{Drafted, Referee, SavedState};
+pub use referee::{Drafted, Referee};
 pub use replica::{FannedOut, Replica};
 
 use crate::domain::{
     Cause, Commit, Game, Kind, Lifecycle, Opening, OpeningError, Table, TableEvent, TableId,
     TableRule, TableSeq, TurnContext,
 };
-use crate::protocol::envelope::{DecodeError, Envelope, Message, VERSION};
+use crate::protocol::envelope::{DecodeError, Envelope, Message, SavedState, VERSION};
 use crate::protocol::request::Refusal;
 
 /// The games a binary knows.

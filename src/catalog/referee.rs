@@ -11,6 +11,7 @@ use crate::domain::{
     PresenceChange, Refused, Rejection, Seat, Status, Summary, TABLE_STATE_VERSION, Table,
     TableCommand, TableEvent, TableId, TableOptions, TableSeq, Timestamp, TurnContext, WorkerId,
 };
+use crate::protocol::envelope::SavedState;
 use crate::protocol::frame::{LobbyEntry, LobbySeat, LobbyStatus};
 use crate::protocol::request::Refusal;
 
@@ -111,6 +112,9 @@ pub trait Referee: Debug + Send + Sync {
     /// Players whose connection counts as there.
     fn players_here(&self) -> Vec<PlayerId>;
 
+    /// Players who owe a decision.
+    fn players_awaited(&self) -> Vec<PlayerId>;
+
     /// When [`Referee::on_time`] is to be asked next, if ever.
     fn next_due(&self) -> Option<Timestamp>;
 
@@ -129,18 +133,6 @@ pub struct Drafted {
     pub types: String,
     /// What must follow it.
     pub follow_up: Vec<FollowUp>,
-}
-
-/// A table's state as bytes, and what it takes to read them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SavedState {
-    /// Version of the table's own part.
-    pub table_version: u32,
-    /// Version of the game's part.
-    pub game_version: u32,
-    /// MessagePack.
-    #[serde(with = "serde_bytes")]
-    pub bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -308,6 +300,10 @@ impl<G: Game> Referee for RefereeOf<G> {
 
     fn players_here(&self) -> Vec<PlayerId> {
         self.state.players_here()
+    }
+
+    fn players_awaited(&self) -> Vec<PlayerId> {
+        self.state.players_awaited()
     }
 
     fn next_due(&self) -> Option<Timestamp> {

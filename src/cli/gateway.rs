@@ -10,6 +10,7 @@ use super::{Role, print};
 use crate::bus::connect::{NatsConfig, connect};
 use crate::gateway::{self, GatewayConfig};
 use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 
 /// Options of `tablecast gateway`.
 #[derive(Args, Debug)]
@@ -28,7 +29,8 @@ pub(super) async fn run(args: GatewayArgs, role: Role) -> anyhow::Result<()> {
     let listener = listen(&args.gateway).await?;
     print::line(&format!("page: http://{}/", listener.local_addr()?))?;
     let Role { catalog, metrics, stop } = role;
-    gateway::run(args.gateway, listener, bus, catalog, Clock::System, metrics, stop).await?;
+    let time = (Clock::System, Entropy::from_os());
+    gateway::run(args.gateway, listener, bus, catalog, time, metrics, stop).await?;
     Ok(())
 }
 

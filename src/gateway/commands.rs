@@ -1,36 +1,65 @@
 //! Takes players' commands to the workers, and their verdicts back. The verdict is always a worker's.
 
+mod opening;
+
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
 
 use super::action::Ask;
+use super::beats::Room;
+use super::breaker::Breaker;
+use super::hedge::{self, Pauses, Rhythm};
 use super::hub::{Hub, Known};
 use super::metrics;
+use super::owners::{For, Owners};
 use crate::bus::{Bus, RequestError};
 use crate::catalog::Catalog;
-use crate::domain::{CommandId, Identity, Kind, Seat, Seating, TableId, TableOptions, TableSeq};
-use crate::protocol::frame::{SeatWish, ServerFrame};
+use crate::domain::{CommandId, Kind, TableId, TableSeq};
+use crate::protocol::frame::ServerFrame;
 use crate::protocol::request::{
-    self, AdoptRequest, Adoption, CommandRequest, OpenRequest, Refusal, TableRequest, Verdict,
+    self, AT_CAPACITY, AdoptRequest, Adoption, CommandRequest, MOVED, Refusal, TableRequest,
+    Verdict,
 };
 use crate::protocol::subject;
 use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 
-/// How long a worker has for one answer.
-const ASK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a command is tried again before its sender is told to come back.
+pub(super) use opening::Wish;
+
+/// How long a command is tried before its sender is told to come back.
 const PATIENCE: Duration = Duration::from_secs(10);
-const BACKOFF_MIN: Duration = Duration::from_millis(20);
-const BACKOFF_MAX: Duration = Duration::from_secs(1);
+/// Workers answer within a few milliseconds; one that died does not, and is found out by the next request.
+const COMMAND_RHYTHM: Rhythm =
+    Rhythm { first: Duration::from_millis(100), longest: Duration::from_millis(800) };
+/// Opening and adopting take reads and appends, and each request may go to another worker.
+const TAKING_RHYTHM: Rhythm =
+    Rhythm { first: Duration::from_millis(400), longest: Duration::from_millis(1600) };
+/// How long an adopter has, which first looks for an owner that may hang.
+const ADOPT_PATIENCE: Duration = Duration::from_secs(3);
+/// An owner that is silent for this long may hang: another is asked to look.
+const HUNG_AFTER: Duration = Duration::from_secs(1);
+/// A table that moves has an owner again in milliseconds.
+const MOVED_PAUSE: Duration = Duration::from_millis(10);
+const MOVED_PAUSE_MAX: Duration = Duration::from_millis(40);
+/// A table without an owner for which nobody has time: they are all busy, or not there.
+const ORPHAN_PAUSE: Duration = Duration::from_millis(20);
+const ORPHAN_PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How often a table is offered to workers that have no room.
+const OFFERS: u32 = 5;
+const KIND_PATIENCE: Duration = Duration::from_secs(2);
 /// When it is worth sending again what no worker answered.
 const RETRY_AFTER_MS: u64 = 1_000;
+/// When it is worth sending again what found too many before it.
+const SHED_RETRY_MS: u64 = 500;
 
 /// Takes commands to the workers.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Dispatcher {
     /// The mail.
     pub bus: Bus,
@@ -38,138 +67,120 @@ pub(super) struct Dispatcher {
     pub catalog: Catalog,
     /// Where a table's kind is looked up.
     pub hub: Arc<Hub>,
+    /// Who gets a table another owner if its own may hang.
+    pub owners: Arc<Owners>,
+    /// Whether there is any use in asking.
+    pub breaker: Arc<Breaker>,
     /// For the ids of new tables.
     pub clock: Clock,
+    /// For ids and pauses.
+    pub entropy: Entropy,
+    /// Commands that wait for a verdict, of all connections.
+    pub room: Semaphore,
 }
 
-/// An opening, as the client wrote it.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Wish {
-    /// Which game.
-    pub kind: Kind,
-    /// The game's own setup.
-    pub setup: serde_json::Value,
-    /// What the table does besides the rules.
-    pub options: TableOptions,
-    /// Who sits where.
-    pub seats: Option<Vec<SeatWish>>,
+/// What came of offering a table to the workers.
+enum Offered {
+    /// It has an owner.
+    Owned,
+    /// Nobody has taken it, or nobody has said so.
+    NotYet,
+    /// They have no room.
+    Full(Refusal),
+    /// A worker's final word on the table.
+    Never(Refusal),
 }
 
 impl Dispatcher {
     /// Takes one command to its end: the frame for whoever sent it.
     pub(super) async fn ask(&self, ask: Ask) -> ServerFrame {
         let started = Instant::now();
-        let (id, table, is_open, verdict) = match ask {
-            Ask::Open { id, by, wish } => {
-                let table = TableId::new(self.clock.now(), rand::random());
-                let verdict = self.open(table, by, id.clone(), wish).await;
-                (id, table, true, verdict)
-            }
-            Ask::Command { id, by, table, command } => {
-                let request = CommandRequest { by, id: id.clone(), command };
-                let verdict = self.command(table, TableRequest::Command(request)).await;
-                (id, table, false, verdict)
-            }
+        let (id, table, is_open) = match &ask {
+            Ask::Open { id, .. } => (id.clone(), self.entropy.table_id(self.clock.now()), true),
+            Ask::Command { id, table, .. } => (id.clone(), *table, false),
         };
+        let verdict = self.verdict(table, ask).await;
         metrics::commanded(&verdict, started.elapsed());
         frame_of(id, table, is_open, verdict)
     }
 
-    async fn open(&self, table: TableId, by: Identity, id: CommandId, wish: Wish) -> Verdict {
-        let request = match self.opening(table, by, id, wish.clone()) {
-            Ok(request) => request::encode(&request),
-            Err(refusal) => return Verdict::Rejected(refusal),
+    async fn verdict(&self, table: TableId, ask: Ask) -> Verdict {
+        let Ok(_room) = self.room.try_acquire() else {
+            metrics::command_shed();
+            let message = "too many commands wait at this gateway";
+            let refusal = Refusal::new("busy", message).retry_after_ms(SHED_RETRY_MS);
+            return Verdict::Rejected(refusal);
         };
-        let give_up = Instant::now() + PATIENCE;
-        let mut backoff = BACKOFF_MIN;
-        loop {
-            // The same bytes name the same table: asking again opens nothing new.
-            match self.request(subject::open(&wish.kind), request.clone()).await {
-                Ok(Some(verdict)) => return verdict,
-                Err(RequestError::NoResponders) => {
-                    return unavailable("no worker plays this game at the moment");
+        let _counted = CountedUntilDropped::new();
+        let decided = async {
+            match ask {
+                Ask::Open { id, by, wish } => self.open(table, by, id, wish).await,
+                Ask::Command { id, by, command, .. } => {
+                    let request = CommandRequest { by, id, command };
+                    self.command(table, TableRequest::Command(request)).await
                 }
-                Ok(None) | Err(RequestError::Timeout | RequestError::Unreachable) => {}
             }
-            if Instant::now() + backoff >= give_up {
-                return unavailable("no worker answered");
-            }
-            wait(&mut backoff).await;
+        };
+        tokio::select! {
+            // The breaker before a new request: while it is open, nothing is sent. Before a verdict, too, but
+            // none has come yet when it opens.
+            biased;
+            () = self.breaker.opened() => unavailable("the game servers cannot be reached"),
+            decided = timeout(PATIENCE, decided) => decided.unwrap_or_else(|_elapsed| {
+                unavailable("nobody could be found to decide; send it again with the same id")
+            }),
         }
-    }
-
-    fn opening(
-        &self,
-        table: TableId,
-        by: Identity,
-        id: CommandId,
-        wish: Wish,
-    ) -> Result<OpenRequest, Refusal> {
-        let Wish { kind, setup, options, seats } = wish;
-        let rules = self
-            .catalog
-            .get(&kind)
-            .ok_or_else(|| Refusal::new("unknown_kind", format!("no game is called {kind}")))?;
-        let wishes = match seats {
-            Some(wishes) => wishes,
-            None => {
-                let others = if rules.has_bots() { SeatWish::Bot } else { SeatWish::Open };
-                let mut wishes = vec![others; usize::from(rules.seats(&setup)?)];
-                if let Some(first) = wishes.first_mut() {
-                    *first = SeatWish::Me;
-                }
-                wishes
-            }
-        };
-        let own: Vec<usize> =
-            (0..wishes.len()).filter(|seat| wishes[*seat] == SeatWish::Me).collect();
-        let &[host] = own.as_slice() else {
-            return Err(Refusal::new("bad_opening", "seats: `me` stands there once"));
-        };
-        let host = u8::try_from(host)
-            .map_err(|_too_many| Refusal::new("bad_opening", "seats: no game has this many"))?;
-        let seats = wishes.iter().map(|wish| seating(*wish, &by)).collect();
-        Ok(OpenRequest { table, by, id, setup, options, seats, host: Some(Seat(host)) })
     }
 
     /// No responders means no owner: the table is offered for adoption and the same bytes sent again.
     async fn command(&self, table: TableId, command: TableRequest) -> Verdict {
-        let payload = request::encode(&command);
-        let give_up = Instant::now() + PATIENCE;
-        let mut backoff = BACKOFF_MIN;
+        let (subject, payload) = (subject::cmd(table), request::encode(&command));
+        let mut moved = Pauses::new(&self.entropy, MOVED_PAUSE, MOVED_PAUSE_MAX);
+        let mut orphaned = Pauses::new(&self.entropy, ORPHAN_PAUSE, ORPHAN_PAUSE_MAX);
         let mut kind: Option<Kind> = None;
+        let mut full = 0;
         loop {
-            match self.request(subject::cmd(table), payload.clone()).await {
+            let answer = tokio::select! {
+                biased;
+                answer = self.request(&subject, &payload, COMMAND_RHYTHM) => answer,
+                never = self.suspect(table) => match never {},
+            };
+            match answer {
                 // The new owner, or the next one to be, gets the same bytes.
-                Ok(Some(Verdict::Rejected(refusal))) if refusal.code == request::MOVED => {}
+                Ok(Some(Verdict::Rejected(refusal))) if refusal.code == MOVED => moved.wait().await,
                 Ok(Some(verdict)) => return verdict,
-                Ok(None) | Err(RequestError::Timeout | RequestError::Unreachable) => {}
-                Err(RequestError::NoResponders) => {
-                    if kind.is_none() {
-                        kind = match self.kind_of(table).await {
-                            Ok(kind) => kind,
-                            Err(refusal) => return Verdict::Rejected(refusal),
-                        };
-                    }
-                    if let Some(kind) = &kind
-                        && let Err(refusal) = self.adopt(table, kind).await
-                    {
-                        return Verdict::Rejected(refusal);
-                    }
+                Ok(None) | Err(RequestError::Timeout | RequestError::Unreachable) => {
+                    orphaned.wait().await;
                 }
+                Err(RequestError::NoResponders) => match self.offer(table, &mut kind).await {
+                    Offered::Owned => moved.wait().await,
+                    Offered::NotYet => orphaned.wait().await,
+                    Offered::Never(refusal) => return Verdict::Rejected(refusal),
+                    Offered::Full(refusal) => {
+                        full += 1;
+                        if full == OFFERS {
+                            return Verdict::Rejected(refusal);
+                        }
+                        orphaned.wait().await;
+                    }
+                },
             }
-            if Instant::now() + backoff >= give_up {
-                return unavailable(
-                    "nobody could be found to decide; send it again with the same id",
-                );
-            }
-            wait(&mut backoff).await;
         }
+    }
+
+    /// Has somebody look at the owner of a table, once, if nothing is heard of it for long.
+    async fn suspect(&self, table: TableId) -> Infallible {
+        sleep(HUNG_AFTER).await;
+        if let Ok(Some(kind)) = self.kind_of(table).await {
+            debug!(table.id = %table, "the owner of table {table} does not answer");
+            self.owners.look_after(table, kind, For::Command);
+        }
+        std::future::pending().await
     }
 
     /// Nothing while the log cannot be read.
     async fn kind_of(&self, table: TableId) -> Result<Option<Kind>, Refusal> {
-        match timeout(ASK_TIMEOUT, self.hub.kind_of(table)).await {
+        match timeout(KIND_PATIENCE, self.hub.kind_of(table)).await {
             Ok(Ok(Known::Table(kind))) => Ok(Some(kind)),
             Ok(Ok(Known::Archived)) => {
                 Err(Refusal::new("archived", "the table is over and in the archive"))
@@ -183,32 +194,36 @@ impl Dispatcher {
         }
     }
 
-    /// An error is a worker's final word on the table; anything else is worth another try.
-    async fn adopt(&self, table: TableId, kind: &Kind) -> Result<(), Refusal> {
+    /// Offers a table without an owner to the workers.
+    async fn offer(&self, table: TableId, kind: &mut Option<Kind>) -> Offered {
+        if kind.is_none() {
+            *kind = match self.kind_of(table).await {
+                Ok(kind) => kind,
+                Err(refusal) => return Offered::Never(refusal),
+            };
+        }
+        let Some(kind) = kind else { return Offered::NotYet };
         metrics::adoption_asked();
-        let payload = request::encode(&AdoptRequest { table });
-        let subject = subject::adopt(kind);
-        let answer = self.bus.mail.request(subject, payload, ASK_TIMEOUT).await;
-        let Ok(answer) = answer else {
-            return Ok(());
-        };
-        match request::decode::<Adoption>(&answer) {
-            Ok(Adoption::Declined(refusal)) if refusal.retry_after_ms.is_none() => Err(refusal),
-            Ok(Adoption::Owned { .. } | Adoption::Declined(_)) => Ok(()),
-            Err(error) => {
-                warn!(table.id = %table, %error, "the answer to an adoption does not decode");
-                Ok(())
-            }
+        let payload = request::encode(&AdoptRequest::new(table));
+        let (mail, subject) = (&*self.bus.mail, subject::adopt(kind));
+        match hedge::ask(mail, &subject, &payload, TAKING_RHYTHM, ADOPT_PATIENCE).await {
+            Ok(answer) => offered(table, &answer),
+            Err(RequestError::NoResponders) => match self.owners.room() {
+                Room::Full => Offered::Full(at_capacity()),
+                Room::Some | Room::Nobody => Offered::NotYet,
+            },
+            Err(RequestError::Timeout | RequestError::Unreachable) => Offered::NotYet,
         }
     }
 
     /// Nothing if the answer is not a verdict: then nobody knows what became of the request.
     async fn request(
         &self,
-        subject: String,
-        payload: Bytes,
+        subject: &str,
+        payload: &Bytes,
+        rhythm: Rhythm,
     ) -> Result<Option<Verdict>, RequestError> {
-        let answer = self.bus.mail.request(subject, payload, ASK_TIMEOUT).await;
+        let answer = hedge::ask(&*self.bus.mail, subject, payload, rhythm, PATIENCE).await;
         let answer = answer.inspect_err(|error| debug!(%error, "a request has no answer"))?;
         match request::decode(&answer) {
             Ok(verdict) => Ok(Some(verdict)),
@@ -220,11 +235,33 @@ impl Dispatcher {
     }
 }
 
-fn seating(wish: SeatWish, by: &Identity) -> Seating {
-    match wish {
-        SeatWish::Me => Seating::Human { player: by.player.clone(), name: by.name.clone() },
-        SeatWish::Bot => Seating::Bot,
-        SeatWish::Open => Seating::Open,
+fn offered(table: TableId, answer: &[u8]) -> Offered {
+    match request::decode::<Adoption>(answer) {
+        Ok(Adoption::Owned { .. }) => Offered::Owned,
+        Ok(Adoption::Declined(refusal)) if refusal.code == AT_CAPACITY => Offered::Full(refusal),
+        Ok(Adoption::Declined(refusal)) if refusal.retry_after_ms.is_none() => {
+            Offered::Never(refusal)
+        }
+        Ok(Adoption::Declined(_)) => Offered::NotYet,
+        Err(error) => {
+            warn!(table.id = %table, %error, "the answer to an adoption does not decode");
+            Offered::NotYet
+        }
+    }
+}
+
+struct CountedUntilDropped;
+
+impl CountedUntilDropped {
+    fn new() -> Self {
+        metrics::command_waits();
+        Self
+    }
+}
+
+impl Drop for CountedUntilDropped {
+    fn drop(&mut self) {
+        metrics::command_waited();
     }
 }
 
@@ -232,10 +269,9 @@ fn unavailable(message: &str) -> Verdict {
     Verdict::Rejected(Refusal::new("unavailable", message).retry_after_ms(RETRY_AFTER_MS))
 }
 
-/// Doubling, and anywhere up to it: those who wait for the same thing do not all come back at once.
-async fn wait(backoff: &mut Duration) {
-    sleep(backoff.mul_f64(rand::random_range(0.5..1.0))).await;
-    *backoff = (*backoff * 2).min(BACKOFF_MAX);
+fn at_capacity() -> Refusal {
+    let message = "all game servers are full at the moment";
+    Refusal::new(AT_CAPACITY, message).retry_after_ms(RETRY_AFTER_MS)
 }
 
 fn frame_of(id: CommandId, table: TableId, is_open: bool, verdict: Verdict) -> ServerFrame {

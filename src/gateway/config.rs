@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::outbox::OutboxLimits;
+use super::owners::CareLimits;
 use super::session::SessionLimits;
 use super::throttle::Rate;
 use super::token::TokenSecret;
@@ -38,6 +39,19 @@ pub struct GatewayConfig {
     /// How many commands of one connection may be under way; more are rejected as `busy`.
     #[arg(long, env = "TABLECAST_GATEWAY_COMMANDS_MAX", default_value = "16")]
     pub commands_max: NonZeroUsize,
+    /// How many commands of all connections may wait for a verdict; more are rejected as `busy`.
+    #[arg(long, env = "TABLECAST_GATEWAY_COMMANDS_WAITING_MAX", default_value = "8192")]
+    pub commands_waiting_max: NonZeroUsize,
+    /// How long a worker may be silent before others are asked to adopt its tables; at least two and a half of
+    /// its beats.
+    #[arg(long, env = "TABLECAST_GATEWAY_WORKER_SILENCE", default_value = "700ms", value_parser = humantime::parse_duration)]
+    pub worker_silence: Duration,
+    /// How many tables this gateway asks others to adopt, each second.
+    #[arg(long, env = "TABLECAST_GATEWAY_ADOPTION_RATE", default_value = "2000")]
+    pub adoption_rate: NonZeroU32,
+    /// How long the bus may not answer before commands are rejected at once, until it does.
+    #[arg(long, env = "TABLECAST_GATEWAY_BUS_PATIENCE", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub bus_patience: Duration,
     /// How often a connection is pinged; one that shows no sign of life for three pings is closed.
     #[arg(long, env = "TABLECAST_GATEWAY_PING_INTERVAL", default_value = "20s", value_parser = humantime::parse_duration)]
     pub ping_interval: Duration,
@@ -114,6 +128,8 @@ impl GatewayConfig {
     /// Options that do not go together.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let times = [
+            ("worker-silence", self.worker_silence),
+            ("bus-patience", self.bus_patience),
             ("ping-interval", self.ping_interval),
             ("hello-timeout", self.hello_timeout),
             ("slow-timeout", self.slow_timeout),
@@ -147,6 +163,16 @@ impl GatewayConfig {
             flood_rate: Rate::per_second(times(burst, 4), times(rate, 2)),
             ping_interval: self.ping_interval,
             hello_timeout: self.hello_timeout,
+        }
+    }
+
+    /// When and how fast tables get another owner.
+    pub(super) fn care(&self) -> CareLimits {
+        // A tenth of a second's worth at once: a storm is spread from its beginning.
+        let burst = NonZeroU32::new(self.adoption_rate.get() / 10).unwrap_or(NonZeroU32::MIN);
+        CareLimits {
+            silence: self.worker_silence,
+            rate: Rate::per_second(burst, self.adoption_rate),
         }
     }
 

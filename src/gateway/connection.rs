@@ -1,6 +1,6 @@
 //! One socket: the only loop that reads and writes it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,18 +11,19 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::action::{Action, Ask, Incoming};
+use super::breaker::{Breaker, BusState};
 use super::commands::Dispatcher;
 use super::hub::Hub;
 use super::lobby::Board;
 use super::mailbox::{ConnectionId, Mailbox};
 use super::metrics;
 use super::outbox::{Next, OutboxLimits};
-use super::owners::Owners;
 use super::session::{Session, SessionLimits};
 use super::socket::{fault_of, message, write};
 use super::subscriber::Join;
@@ -30,8 +31,9 @@ use super::table_feed::Feed;
 use super::token::Tokens;
 use crate::domain::TableId;
 use crate::protocol::close::CloseCode;
-use crate::protocol::frame::{Format, ServerFrame};
+use crate::protocol::frame::{BusStatus, Format, ServerFrame};
 use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 
 /// What is written before the socket is flushed once: enough to fill a packet or two.
 const BATCH_FRAMES: usize = 64;
@@ -48,12 +50,14 @@ pub(super) struct Served {
     pub gateway: Arc<str>,
     /// The followed tables.
     pub hub: Arc<Hub>,
-    /// Who gets tables adopted whose worker is gone.
-    pub owners: Arc<Owners>,
     /// The list of tables.
     pub board: Arc<Board>,
     /// Where commands go.
     pub dispatcher: Arc<Dispatcher>,
+    /// Whether the bus can be reached, which clients are told.
+    pub breaker: Arc<Breaker>,
+    /// For guests' ids.
+    pub entropy: Entropy,
     /// Who is who.
     pub tokens: Tokens,
     /// What one session may do.
@@ -83,7 +87,7 @@ pub(super) async fn run(socket: WebSocket, format: Format, served: Arc<Served>) 
         presence: Presence {
             mailbox: Arc::clone(&mailbox),
             board: Arc::clone(&served.board),
-            feeds: HashMap::new(),
+            feeds: BTreeMap::new(),
         },
         mailbox,
         asked: FuturesUnordered::new(),
@@ -92,6 +96,7 @@ pub(super) async fn run(socket: WebSocket, format: Format, served: Arc<Served>) 
         throttled_until: None,
         sink,
         stream,
+        bus_states: served.breaker.states(),
         served,
     };
     let ending = connection.serve().await;
@@ -128,6 +133,7 @@ struct Connection {
     throttled_until: Option<Instant>,
     sink: SplitSink<WebSocket, Message>,
     stream: SplitStream<WebSocket>,
+    bus_states: watch::Receiver<BusState>,
     served: Arc<Served>,
 }
 
@@ -136,7 +142,7 @@ struct Connection {
 struct Presence {
     mailbox: Arc<Mailbox>,
     board: Arc<Board>,
-    feeds: HashMap<TableId, Arc<Feed>>,
+    feeds: BTreeMap<TableId, Arc<Feed>>,
 }
 
 impl Presence {
@@ -160,6 +166,7 @@ impl Connection {
     /// - shutdown: the client is told to come back to another gateway;
     /// - the timer: pings, a mute or slow client, a throttle that lets go;
     /// - the write: the socket takes the batch at its own pace, while everything else goes on;
+    /// - the bus: the client is told when it cannot be reached, and when it can again;
     /// - the bell: somebody left a frame in the outbox;
     /// - answers: a worker's verdict on a command;
     /// - the socket: the client's frames, unless it does not take the answers to those before.
@@ -169,6 +176,10 @@ impl Connection {
         let mut shutdown = pin!(shutdown.cancelled());
         let mut timer = pin!(sleep_until(self.session.wake_at()));
         mailbox.push_own(&self.session.welcome(self.served.clock.now()));
+        let bus = *self.bus_states.borrow_and_update();
+        if bus.bus == BusStatus::Unavailable {
+            mailbox.push_own(&bus.frame());
+        }
         loop {
             let wake_at = self.wake_at();
             if timer.deadline() != wake_at {
@@ -181,6 +192,10 @@ impl Connection {
                 () = &mut timer => self.on_timer(),
                 written = write(&mut self.sink, &mut self.batch), if self.writing_since.is_some() => {
                     self.on_written(written)
+                }
+                Ok(()) = self.bus_states.changed() => {
+                    mailbox.push_own(&self.bus_states.borrow_and_update().frame());
+                    Ok(())
                 }
                 () = mailbox.rung() => { self.fill_batch(); Ok(()) }
                 Some(answer) = self.asked.next(), if !self.asked.is_empty() => self.on_answer(answer),

@@ -5,20 +5,23 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use super::breaker::Breaker;
 use super::live_table::{LiveTable, Loaded};
 use super::metrics;
-use super::owners::Owners;
+use super::owners::{For, Owners};
 use super::table_feed::{Fed, Feed};
 use crate::bus::{Bus, Entry, ReadError};
 use crate::catalog::{Catalog, FoldError};
-use crate::domain::TableId;
+use crate::domain::{TableId, WorkerId};
 use crate::protocol::request::{self, PresenceNotice};
 use crate::protocol::subject;
 use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 
 /// How long the log may fail before followers are told so.
 const READ_PATIENCE: Duration = Duration::from_secs(10);
@@ -27,12 +30,17 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// A table this young may not have reached every replica of the log.
 const YOUNG_MS: u64 = 10_000;
-/// A live table whose last commit is older than this may have nobody to go on with it.
-const QUIET_MS: u64 = 3_000;
 /// How long nothing may come before the log is asked whether something was missed: the last
 /// message of all, lost on its way, leaves no gap behind. Doubles while the table stays quiet.
 const TAIL_CHECK_MIN: Duration = Duration::from_secs(5);
 const TAIL_CHECK_MAX: Duration = Duration::from_secs(60);
+/// A new owner is told twice who is here: where several servers carry the bus, it may be heard at another one a
+/// little after its claim is seen.
+const ANNOUNCE_AGAIN: Duration = Duration::from_secs(1);
+/// After the bus was away, tables look for what they missed within this time, not all at once.
+const SPREAD: Duration = Duration::from_secs(1);
+/// How many tables look at the same time.
+pub(super) const READS_AT_ONCE: usize = 64;
 
 /// What every feed's task works with.
 #[derive(Debug)]
@@ -43,8 +51,14 @@ pub(super) struct FeedContext {
     pub catalog: Catalog,
     /// For ages, never for decisions.
     pub clock: Clock,
-    /// Who gets quiet tables adopted.
+    /// For waits.
+    pub entropy: Entropy,
+    /// Who gets tables adopted whose owner is gone.
     pub owners: Arc<Owners>,
+    /// Says when something may have been missed.
+    pub breaker: Arc<Breaker>,
+    /// Looks at the log that need not be at once.
+    pub reads: Semaphore,
     /// How many commits each table keeps for those who resume.
     pub ring_len: usize,
     /// How long a table is followed after its last follower has left.
@@ -66,31 +80,31 @@ pub(super) async fn run(feed: Arc<Feed>, cx: Arc<FeedContext>) {
         Ok(followed) => followed,
         Err(reason) => return feed.close(reason),
     };
-    let mut quiet_for = TAIL_CHECK_MIN;
-    let mut check_at = Instant::now() + quiet_for;
+    let mut interruptions = cx.breaker.interruptions();
+    let mut looks = Looks::new(Instant::now());
     loop {
         let idle_at = feed.idle_since().map(|since| since + cx.linger);
         let outcome = tokio::select! {
-            entry = followed.next() => {
-                quiet_for = TAIL_CHECK_MIN;
-                check_at = Instant::now() + quiet_for;
-                match entry {
-                    Some(entry) => on_followed(&feed, &cx, &entry).await,
-                    None => follow_again(&feed, &cx, &mut followed).await,
-                }
+            // What is rare first, and entries last: a table at which something happens all the time must still
+            // hear the bell. Commands wait for appends, so entries come with pauses between them.
+            biased;
+            () = cx.shutdown.cancelled() => {
+                tell_owner(&feed, &cx).await;
+                return;
             }
             () = feed.rung() => {
                 tell_owner(&feed, &cx).await;
                 Ok(())
             }
-            () = sleep_until(check_at) => {
-                quiet_for = (quiet_for * 2).min(TAIL_CHECK_MAX);
-                check_at = Instant::now() + quiet_for;
-                tell_owner(&feed, &cx).await;
-                check_tail(&feed, &cx).await;
+            Ok(()) = interruptions.changed() => {
+                looks.after_interruption(Instant::now() + cx.entropy.between(Duration::ZERO, SPREAD));
                 Ok(())
             }
-            () = sleep_until(idle_at.unwrap_or(check_at)), if idle_at.is_some() => {
+            () = sleep_until(looks.at()) => {
+                look(&feed, &cx, looks.next(Instant::now())).await;
+                Ok(())
+            }
+            () = sleep_until(idle_at.unwrap_or(looks.at())), if idle_at.is_some() => {
                 if feed.close_if_idle(cx.linger) {
                     return;
                 }
@@ -98,14 +112,90 @@ pub(super) async fn run(feed: Arc<Feed>, cx: Arc<FeedContext>) {
                 sleep(BACKOFF_MIN).await;
                 Ok(())
             }
-            () = cx.shutdown.cancelled() => {
-                tell_owner(&feed, &cx).await;
-                return;
-            }
+            entry = followed.next() => match entry {
+                Some(entry) => {
+                    let followed = on_followed(&feed, &cx, &entry).await;
+                    looks.after_entry(Instant::now(), followed.as_ref().ok().copied());
+                    followed.map(|_| ())
+                }
+                None => follow_again(&feed, &cx, &mut followed).await,
+            },
         };
         if let Err(reason) = outcome {
             return feed.close(reason);
         }
+    }
+}
+
+/// What is to be looked after at a table without being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// Nothing has come for a while.
+    Quiet,
+    /// The bus was away.
+    Interrupted,
+    /// The owner is new.
+    NewOwner,
+}
+
+/// Whether an entry that was followed names a new owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    New,
+    Same,
+}
+
+/// When to look next, and why. Reads no clock.
+#[derive(Debug)]
+struct Looks {
+    quiet_for: Duration,
+    quiet_at: Instant,
+    interrupted_at: Option<Instant>,
+    new_owner_at: Option<Instant>,
+}
+
+impl Looks {
+    fn new(now: Instant) -> Self {
+        let quiet_for = TAIL_CHECK_MIN;
+        Self { quiet_for, quiet_at: now + quiet_for, interrupted_at: None, new_owner_at: None }
+    }
+
+    fn at(&self) -> Instant {
+        let others = self.interrupted_at.into_iter().chain(self.new_owner_at);
+        others.fold(self.quiet_at, Instant::min)
+    }
+
+    fn next(&mut self, now: Instant) -> Look {
+        if self.interrupted_at.take_if(|at| *at <= now).is_some() {
+            return Look::Interrupted;
+        }
+        if self.new_owner_at.take_if(|at| *at <= now).is_some() {
+            return Look::NewOwner;
+        }
+        self.quiet_for = (self.quiet_for * 2).min(TAIL_CHECK_MAX);
+        self.quiet_at = now + self.quiet_for;
+        Look::Quiet
+    }
+
+    fn after_interruption(&mut self, at: Instant) {
+        self.interrupted_at = Some(at);
+    }
+
+    fn after_entry(&mut self, now: Instant, owner: Option<Owner>) {
+        self.quiet_for = TAIL_CHECK_MIN;
+        self.quiet_at = now + self.quiet_for;
+        if owner == Some(Owner::New) {
+            self.new_owner_at = Some(now + ANNOUNCE_AGAIN);
+        }
+    }
+}
+
+/// The owner may have missed who is here, and this gateway what happened.
+async fn look(feed: &Feed, cx: &FeedContext, look: Look) {
+    feed.announce_again();
+    tell_owner(feed, cx).await;
+    if look != Look::NewOwner {
+        check_tail(feed, cx, look).await;
     }
 }
 
@@ -131,10 +221,9 @@ async fn open(feed: &Feed, cx: &FeedContext) -> Result<BoxStream<'static, Entry>
         }
         match loaded {
             Loaded::Live(live) => {
-                let quiet_ms =
-                    entries.last().map_or(0, |entry| cx.clock.now().millis_since(entry.stored_at));
-                if !live.has_ended() && quiet_ms > QUIET_MS {
-                    cx.owners.look_after(table, live.kind());
+                match live.owner() {
+                    Some(owner) if !live.has_ended() => cx.owners.expect(owner),
+                    Some(_) | None => {}
                 }
                 feed.open(live);
                 return Ok(followed);
@@ -149,15 +238,20 @@ async fn open(feed: &Feed, cx: &FeedContext) -> Result<BoxStream<'static, Entry>
     Err("unknown_table")
 }
 
-async fn on_followed(feed: &Feed, cx: &FeedContext, entry: &Entry) -> Result<(), Reason> {
+async fn on_followed(feed: &Feed, cx: &FeedContext, entry: &Entry) -> Result<Owner, Reason> {
     match feed.on_followed(entry) {
         Fed::Done => {
             metrics::lag(cx.clock.now().millis_since(entry.stored_at));
-            Ok(())
+            Ok(Owner::Same)
+        }
+        Fed::Claimed(worker) => {
+            metrics::lag(cx.clock.now().millis_since(entry.stored_at));
+            on_claimed(feed, cx, &worker);
+            Ok(Owner::New)
         }
         Fed::Poison(error) => {
             set_aside(cx, entry, &error).await;
-            Ok(())
+            Ok(Owner::Same)
         }
         Fed::Gap => {
             metrics::gap_repaired();
@@ -177,9 +271,17 @@ async fn on_followed(feed: &Feed, cx: &FeedContext, entry: &Entry) -> Result<(),
                     backoff.wait().await;
                 }
             }
-            Ok(())
+            // Whoever it is, to be told twice who is here does no harm.
+            Ok(Owner::New)
         }
     }
+}
+
+/// Whoever was going to ask for the table's adoption need not.
+fn on_claimed(feed: &Feed, cx: &FeedContext, worker: &WorkerId) {
+    debug!(table.id = %feed.table, worker.id = %worker, "table {} is worker {worker}'s now", feed.table);
+    cx.owners.settled(feed.table);
+    cx.owners.expect(worker);
 }
 
 /// The subscription ended: the connection to the bus was given up, or the bus drops slow readers.
@@ -197,16 +299,19 @@ async fn follow_again(
     Ok(())
 }
 
-/// Not urgent: a log that cannot be read now is asked again at the next check.
-async fn check_tail(feed: &Feed, cx: &FeedContext) {
+/// Not urgent: a log that cannot be read now is asked again at the next look.
+async fn check_tail(feed: &Feed, cx: &FeedContext, look: Look) {
     let Some(kind) = feed.kind_if_running() else {
         return;
     };
+    // Closed never: a permit that cannot be had changes nothing but the order.
+    let _permit = cx.reads.acquire().await;
     let before = feed.last();
     match catch_up(feed, cx).await {
         Ok(()) if feed.last() > before => metrics::gap_repaired(),
         // Its owner may wait for a player, or be gone: unheard, or fenced by a foreign message.
-        Ok(()) => cx.owners.look_after(feed.table, kind),
+        Ok(()) if look == Look::Quiet => cx.owners.look_after(feed.table, kind, For::Followers),
+        Ok(()) => {}
         Err(error) => {
             debug!(table.id = %feed.table, %error, "the tail of the table was not checked");
         }
@@ -221,8 +326,10 @@ async fn catch_up(feed: &Feed, cx: &FeedContext) -> Result<(), ReadError> {
 
 async fn take_read(feed: &Feed, cx: &FeedContext, entries: &[Entry]) {
     for entry in entries {
-        if let Fed::Poison(error) = feed.on_read(entry) {
-            set_aside(cx, entry, &error).await;
+        match feed.on_read(entry) {
+            Fed::Poison(error) => set_aside(cx, entry, &error).await,
+            Fed::Claimed(worker) => on_claimed(feed, cx, &worker),
+            Fed::Done | Fed::Gap => {}
         }
     }
 }
@@ -242,6 +349,7 @@ async fn set_aside(cx: &FeedContext, entry: &Entry, error: &FoldError) {
 async fn tell_owner(feed: &Feed, cx: &FeedContext) {
     for (player, change) in feed.take_notices() {
         let notice = PresenceNotice {
+            table: feed.table,
             player: player.clone(),
             gateway: cx.gateway.as_ref().to_owned(),
             change,

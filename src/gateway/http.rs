@@ -149,7 +149,7 @@ async fn guest(
         let message = format!("a name has 1 to {NAME_CHARS_MAX} characters that can be shown");
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_name", message);
     };
-    let player = format!("guest-{:032x}", rand::random::<u128>());
+    let player = format!("guest-{:032x}", u128::from_le_bytes(shared.served.entropy.bytes()));
     let identity =
         Identity { player: player.parse().expect("hexadecimal digits make an id"), name };
     let now = shared.served.clock.now();

@@ -1,6 +1,6 @@
 //! Which tables this gateway follows. One feed for each, however many follow it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,13 +14,13 @@ use super::outbox::FeedId;
 use super::subscriber::Join;
 use super::table_feed::Feed;
 use crate::bus::ReadError;
-use crate::domain::{Kind, StreamSeq, TableId, Viewer};
+use crate::domain::{Kind, StreamSeq, TableId, Viewer, WorkerId};
 use crate::protocol::frame::Format;
 
 /// The followed tables.
 #[derive(Debug)]
 pub(super) struct Hub {
-    feeds: Mutex<HashMap<TableId, Arc<Feed>>>,
+    feeds: Mutex<BTreeMap<TableId, Arc<Feed>>>,
     context: Arc<FeedContext>,
     tasks: TaskTracker,
     next_feed: AtomicU64,
@@ -41,14 +41,14 @@ impl Hub {
     /// Follows nothing yet.
     pub(super) fn new(context: FeedContext, tasks: TaskTracker) -> Arc<Self> {
         Arc::new(Self {
-            feeds: Mutex::new(HashMap::new()),
+            feeds: Mutex::new(BTreeMap::new()),
             context: Arc::new(context),
             tasks,
             next_feed: AtomicU64::new(0),
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TableId, Arc<Feed>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<TableId, Arc<Feed>>> {
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -95,10 +95,10 @@ impl Hub {
         self.lock().get(&table).map(Arc::clone)
     }
 
-    /// The followed tables that need an owner.
-    pub(super) fn running(&self) -> Vec<(TableId, Kind)> {
+    /// The followed tables that need an owner and, as far as one knows, have this one.
+    pub(super) fn running_of(&self, worker: &WorkerId) -> Vec<(TableId, Kind)> {
         let feeds: Vec<_> = self.lock().values().map(Arc::clone).collect();
-        feeds.iter().filter_map(|feed| Some((feed.table, feed.kind_if_running()?))).collect()
+        feeds.iter().filter_map(|feed| Some((feed.table, feed.kind_if_of(worker)?))).collect()
     }
 
     /// Whether a table is followed and needs an owner.

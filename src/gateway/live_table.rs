@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::bus::{Entry, Stored};
 use crate::catalog::{Catalog, FannedOut, FoldError, Replica};
-use crate::domain::{Kind, PlayerId, Seat, Status, StreamSeq, TableId, TableSeq, Viewer};
+use crate::domain::{Kind, PlayerId, Seat, Status, StreamSeq, TableId, TableSeq, Viewer, WorkerId};
 use crate::protocol::frame::Format;
 
 /// A table and what is kept to serve its followers.
@@ -19,6 +19,8 @@ pub(super) struct LiveTable {
     ring_len: usize,
     /// The log's position up to which everything has been taken in.
     last: StreamSeq,
+    /// Who appended last, or has claimed it since; nothing if that was no worker.
+    owner: Option<WorkerId>,
     /// Snapshots of the last commit, by audience and format, as far as somebody asked for them.
     snapshots: Vec<Option<Bytes>>,
 }
@@ -88,7 +90,7 @@ impl LiveTable {
             };
             match rules.replica(table, &entry.payload) {
                 Ok((replica, first)) => {
-                    live = Some(Box::new(Self::new(replica, first, entry.seq, ring_len)));
+                    live = Some(Box::new(Self::new(replica, first, entry, ring_len)));
                 }
                 Err(error) => {
                     otherwise = Loaded::Unreadable;
@@ -102,7 +104,7 @@ impl LiveTable {
     fn new(
         replica: Box<dyn Replica>,
         first: Arc<dyn FannedOut>,
-        last: StreamSeq,
+        entry: &Entry,
         ring_len: usize,
     ) -> Self {
         let audiences = (replica.seats() + 1) * Format::ALL.len();
@@ -110,7 +112,8 @@ impl LiveTable {
             replica,
             ring: VecDeque::from([first]),
             ring_len,
-            last,
+            last: entry.seq,
+            owner: entry.worker.clone(),
             snapshots: vec![None; audiences],
         }
     }
@@ -132,6 +135,7 @@ impl LiveTable {
         match self.replica.fold(&entry.payload) {
             Ok(commit) => {
                 self.snapshots.fill(None);
+                self.owner = commit.new_owner().or(entry.worker.as_ref()).cloned();
                 if self.ring.len() >= self.ring_len {
                     self.ring.pop_front();
                 }
@@ -178,6 +182,11 @@ impl LiveTable {
     /// The log's position up to which everything has been taken in.
     pub(super) fn last(&self) -> StreamSeq {
         self.last
+    }
+
+    /// The worker that owns the table, as far as its commits tell.
+    pub(super) fn owner(&self) -> Option<&WorkerId> {
+        self.owner.as_ref()
     }
 
     /// The seat that a player holds.

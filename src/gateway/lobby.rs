@@ -136,12 +136,14 @@ pub(super) async fn run(
         readiness.set_ready();
         loop {
             tokio::select! {
+                // The tick before changes: a list that changes all the time must still go out.
+                biased;
+                () = shutdown.cancelled() => return,
+                _ = tick.tick() => board.publish(),
                 change = changes.next() => match change {
                     Some(change) => board.apply(change),
                     None => break,
                 },
-                _ = tick.tick() => board.publish(),
-                () = shutdown.cancelled() => return,
             }
         }
         // A watch that ends at once must not become a busy loop.

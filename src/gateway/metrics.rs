@@ -64,6 +64,7 @@ pub(super) fn replied(frame: &ServerFrame) {
         | ServerFrame::Subscribed { .. }
         | ServerFrame::Unsubscribed { .. }
         | ServerFrame::Lobby { .. }
+        | ServerFrame::Status { .. }
         | ServerFrame::Pong { .. } => {}
     }
 }
@@ -88,6 +89,7 @@ fn class_of(code: &str) -> &'static str {
         "busy" => "busy",
         "throttled" => "throttled",
         "unavailable" => "unavailable",
+        "at_capacity" => "at_capacity",
         "unknown_table" => "unknown_table",
         "unknown_kind" => "unknown_kind",
         "archived" => "archived",
@@ -127,4 +129,45 @@ pub(super) fn joined(recovered: bool) {
 /// A table was asked to be adopted, because its worker is gone.
 pub(super) fn adoption_asked() {
     counter!("tablecast_gateway_adoptions_asked_total").increment(1);
+}
+
+/// Tables for whose adoption somebody is to be asked.
+pub(super) fn orphans(tables: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of less than 2^52")]
+    gauge!("tablecast_gateway_tables_orphaned").set(tables as f64);
+}
+
+/// A worker is not heard any more: fallen silent, or gone with a goodbye.
+pub(super) fn worker_lost(why: &'static str) {
+    counter!("tablecast_gateway_workers_lost_total", "why" => why).increment(1);
+}
+
+/// A command waits for its verdict.
+pub(super) fn command_waits() {
+    gauge!("tablecast_gateway_commands_waiting").increment(1.0);
+}
+
+/// A command waits no more.
+pub(super) fn command_waited() {
+    gauge!("tablecast_gateway_commands_waiting").decrement(1.0);
+}
+
+/// A command was refused because too many of all connections wait.
+pub(super) fn command_shed() {
+    counter!("tablecast_gateway_commands_shed_total").increment(1);
+}
+
+/// A request was sent again while the one before is unanswered.
+pub(super) fn request_repeated() {
+    counter!("tablecast_gateway_requests_repeated_total").increment(1);
+}
+
+/// Whether commands are refused because the bus cannot be reached.
+pub(super) fn breaker(is_open: bool) {
+    gauge!("tablecast_gateway_breaker_open").set(if is_open { 1.0 } else { 0.0 });
+}
+
+/// Messages of the bus may have been missed.
+pub(super) fn interrupted() {
+    counter!("tablecast_gateway_bus_interruptions_total").increment(1);
 }

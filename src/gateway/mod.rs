@@ -1,10 +1,13 @@
 //! The gateway role: sessions, the tables they follow, and what each viewer may know.
 
 mod action;
+mod beats;
+mod breaker;
 mod commands;
 mod config;
 mod connection;
 mod feed_task;
+mod hedge;
 #[cfg(test)]
 #[path = "../../tests/support/hidden_number.rs"]
 mod hidden_number;

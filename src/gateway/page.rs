@@ -39,6 +39,11 @@ const INDEX: Asset = asset!("index.html", HTML);
 /// Everything under `/assets/`.
 const ASSETS: &[Asset] = &[
     asset!("app.js", SCRIPT),
+    asset!("chess-board.js", SCRIPT),
+    asset!("chess-pieces.svg", SVG),
+    asset!("chess.css", CSS),
+    asset!("chess.js", SCRIPT),
+    asset!("clock.js", SCRIPT),
     asset!("connection.js", SCRIPT),
     asset!("dom.js", SCRIPT),
     asset!("generic-game.js", SCRIPT),

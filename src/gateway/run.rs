@@ -7,16 +7,18 @@ use std::time::Duration;
 use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use super::breaker::Breaker;
 use super::commands::Dispatcher;
 use super::config::{ConfigError, GatewayConfig};
 use super::connection::Served;
-use super::feed_task::FeedContext;
+use super::feed_task::{self, FeedContext};
 use super::http::{self, Shared};
 use super::hub::Hub;
 use super::lobby;
@@ -27,6 +29,7 @@ use crate::catalog::Catalog;
 use crate::protocol::request::{GatewayBeat, encode};
 use crate::protocol::subject;
 use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 use crate::runtime::health::{self, Readiness};
 
 /// How often a gateway says that it is alive.
@@ -61,7 +64,7 @@ pub async fn run(
     listener: TcpListener,
     bus: Bus,
     catalog: Catalog,
-    clock: Clock,
+    time: (Clock, Entropy),
     metrics: PrometheusHandle,
     shutdown: CancellationToken,
 ) -> Result<(), GatewayError> {
@@ -71,14 +74,18 @@ pub async fn run(
     info!(%address, ?config, "the gateway serves on {address}");
     let tasks = Tasks::default();
     let readiness = Readiness::new();
-    let served = served(&config, &bus, &catalog, clock, &tasks, &shutdown);
+    let owners = Owners::new(config.care(), time.1.clone());
+    let served = served(&config, &bus, &catalog, time, &owners, &tasks, &shutdown);
     let mut shared_tasks = JoinSet::new();
-    let board = Arc::clone(&served.board);
-    let stop = tasks.stop.clone();
-    shared_tasks.spawn(lobby::run(board, bus.clone(), readiness.clone(), stop));
-    let (owners, hub) = (Arc::clone(&served.owners), Arc::clone(&served.hub));
-    shared_tasks.spawn(owners::run(owners, hub, bus.clone(), tasks.stop.clone()));
-    shared_tasks.spawn(beat(Arc::clone(&served.gateway), bus.clone(), tasks.stop.clone()));
+    let (board, breaker) = (Arc::clone(&served.board), Arc::clone(&served.breaker));
+    let stop = || tasks.stop.clone();
+    shared_tasks.spawn(lobby::run(board, bus.clone(), readiness.part("lobby"), stop()));
+    let (patience, ready) = (config.bus_patience, readiness.part("bus"));
+    shared_tasks.spawn(breaker.run(bus.clone(), served.clock, patience, ready, stop()));
+    let (hub, breaker) = (Arc::clone(&served.hub), Arc::clone(&served.breaker));
+    shared_tasks.spawn(owners::run(owners, hub, bus.clone(), breaker, stop()));
+    shared_tasks.spawn(beat(Arc::clone(&served.gateway), bus.clone(), stop()));
+    readiness.set_ready();
     let gateway = Arc::clone(&served.gateway);
     let shared = Shared {
         guest_ttl: config.guest_tokens.then_some(config.guest_token_ttl),
@@ -96,6 +103,8 @@ pub async fn run(
     let stopping = shutdown.clone().cancelled_owned();
     let serve = axum::serve(listener, router).with_graceful_shutdown(stopping);
     let ended = tokio::select! {
+        // Why it ended, if it was not told to, before the news that it was.
+        biased;
         ended = serve.into_future() => ended.map_err(|source| GatewayError::Accept { source }),
         Some(Err(source)) = shared_tasks.join_next() => Err(GatewayError::SharedTask { source }),
         () = overdue(&shutdown, config.drain_timeout) => Ok(()),
@@ -115,8 +124,10 @@ async fn beat(gateway: Arc<str>, bus: Bus, stop: CancellationToken) {
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
-            _ = beats.tick() => say(&gateway, &bus, false).await,
+            // No beat may come after the goodbye.
+            biased;
             () = stop.cancelled() => return,
+            _ = beats.tick() => say(&gateway, &bus, false).await,
         }
     }
 }
@@ -138,17 +149,21 @@ fn served(
     config: &GatewayConfig,
     bus: &Bus,
     catalog: &Catalog,
-    clock: Clock,
+    (clock, entropy): (Clock, Entropy),
+    owners: &Arc<Owners>,
     tasks: &Tasks,
     shutdown: &CancellationToken,
 ) -> Arc<Served> {
-    let owners = Arc::new(Owners::default());
-    let gateway: Arc<str> = format!("{:016x}", rand::random::<u64>()).into();
+    let gateway: Arc<str> = format!("{:016x}", u64::from_le_bytes(entropy.bytes())).into();
+    let breaker = Breaker::new(clock.now());
     let context = FeedContext {
         bus: bus.clone(),
         catalog: catalog.clone(),
         clock,
-        owners: Arc::clone(&owners),
+        entropy: entropy.clone(),
+        owners: Arc::clone(owners),
+        breaker: Arc::clone(&breaker),
+        reads: Semaphore::new(feed_task::READS_AT_ONCE),
         ring_len: config.ring.get(),
         linger: config.linger,
         gateway: Arc::clone(&gateway),
@@ -159,14 +174,19 @@ fn served(
         bus: bus.clone(),
         catalog: catalog.clone(),
         hub: Arc::clone(&hub),
+        owners: Arc::clone(owners),
+        breaker: Arc::clone(&breaker),
         clock,
+        entropy: entropy.clone(),
+        room: Semaphore::new(config.commands_waiting_max.get()),
     });
     Arc::new(Served {
         gateway,
         hub,
-        owners,
         board: Arc::default(),
         dispatcher,
+        breaker,
+        entropy,
         tokens: Tokens::new(&config.token_secret),
         session: config.session_limits(),
         outbox: config.outbox_limits(),

@@ -1,6 +1,6 @@
 //! The protocol state of one connection. Pure: a client's frames and the time in, actions out.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ pub(super) struct Session {
     bearer: Option<Bearer>,
     subscriptions: BTreeMap<TableId, Deliver>,
     /// Commands that wait for an earlier one to the same table; an entry for each table with one under way.
-    lines: HashMap<TableId, VecDeque<Ask>>,
+    lines: BTreeMap<TableId, VecDeque<Ask>>,
     commands: usize,
     rate: Bucket,
     flood: Bucket,
@@ -71,7 +71,7 @@ impl Session {
             tokens,
             bearer: None,
             subscriptions: BTreeMap::new(),
-            lines: HashMap::new(),
+            lines: BTreeMap::new(),
             commands: 0,
             rate: Bucket::full(limits.rate, &time),
             flood: Bucket::full(limits.flood_rate, &time),

@@ -14,7 +14,7 @@ use super::outbox::{FeedId, TableFrame};
 use super::subscriber::{Join, Subscriber};
 use crate::bus::Entry;
 use crate::catalog::{FannedOut, FoldError};
-use crate::domain::{Kind, PlayerId, PresenceChange, StreamSeq, TableId, Viewer};
+use crate::domain::{Kind, PlayerId, PresenceChange, StreamSeq, TableId, Viewer, WorkerId};
 use crate::protocol::frame::Format;
 
 /// One followed table.
@@ -62,6 +62,8 @@ pub(super) struct Closed;
 pub(super) enum Fed {
     /// It was fanned out, or needed no fanning out.
     Done,
+    /// It was fanned out, and says that the table has this owner from now on.
+    Claimed(WorkerId),
     /// Something is missing before it.
     Gap,
     /// It was skipped.
@@ -170,6 +172,16 @@ impl Feed {
         }
     }
 
+    /// Which game, if the table is in memory, needs an owner, and has this one or none that one knows of.
+    pub(super) fn kind_if_of(&self, worker: &WorkerId) -> Option<Kind> {
+        match &self.lock().phase {
+            Phase::Live(live) if !live.has_ended() => {
+                live.owner().is_none_or(|owner| owner == worker).then(|| live.kind())
+            }
+            Phase::Live(_) | Phase::Loading(_) | Phase::Closed => None,
+        }
+    }
+
     /// The first read is done: whoever waited is served.
     pub(super) fn open(&self, live: Box<LiveTable>) {
         let mut state = self.lock();
@@ -222,6 +234,13 @@ impl Feed {
         std::mem::take(&mut self.lock().notices)
     }
 
+    /// The owner may have missed who is here: it is told again.
+    pub(super) fn announce_again(&self) {
+        let mut state = self.lock();
+        state.announce_all();
+        self.ring_if_due(&state);
+    }
+
     /// The owner could not be told this; what has happened since stands.
     pub(super) fn put_notice_back(&self, player: PlayerId, change: PresenceChange) {
         self.lock().notices.entry(player).or_insert(change);
@@ -261,7 +280,7 @@ impl Feed {
             Taken::Commit(commit) => {
                 state.fan_out(self.table, commit.as_ref());
                 self.ring_if_due(state);
-                Fed::Done
+                commit.new_owner().cloned().map_or(Fed::Done, Fed::Claimed)
             }
             Taken::Archived | Taken::Old => Fed::Done,
             Taken::Poison(error) => Fed::Poison(error),
@@ -310,9 +329,13 @@ impl State {
         }
         if commit.new_owner().is_some() {
             // A new owner knows of nobody's presence.
-            for player in &self.here {
-                self.notices.insert(player.clone(), PresenceChange::Came);
-            }
+            self.announce_all();
+        }
+    }
+
+    fn announce_all(&mut self) {
+        for player in &self.here {
+            self.notices.insert(player.clone(), PresenceChange::Came);
         }
     }
 

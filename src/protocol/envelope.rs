@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Commit, Kind, StreamSeq, Summary, TableId, TableSeq, Timestamp};
+use crate::domain::{Commit, Kind, StreamSeq, Summary, TableId, TableSeq, Timestamp, WorkerId};
 
 /// The version of every message below. A reader refuses a higher one, and still reads all lower ones.
 pub const VERSION: u8 = 1;
@@ -96,6 +96,38 @@ pub struct Tombstone {
     pub at: Timestamp,
 }
 
+/// A table's state as bytes, and what it takes to read them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedState {
+    /// Version of the table's own part.
+    pub table_version: u32,
+    /// Version of the game's part.
+    pub game_version: u32,
+    /// MessagePack.
+    #[serde(with = "serde_bytes")]
+    pub bytes: Vec<u8>,
+}
+
+/// One message on `tc.snap`: a table's state, so that its commits up to then need not be folded. Holds
+/// everything secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// [`VERSION`].
+    pub v: u8,
+    /// Whose.
+    pub table: TableId,
+    /// Which rules.
+    pub kind: Kind,
+    /// Version of the rules that the table was opened with.
+    pub rules: u32,
+    /// The log's position of the last commit in it.
+    pub last: StreamSeq,
+    /// Who owned the table then.
+    pub worker: WorkerId,
+    /// The state.
+    pub state: SavedState,
+}
+
 /// Any of the messages above.
 pub trait Message: Serialize + DeserializeOwned {
     /// The table that the message says it belongs to.
@@ -136,6 +168,12 @@ impl<E: Serialize + DeserializeOwned> Message for Envelope<E> {
 }
 
 impl Message for Marker {
+    fn table(&self) -> TableId {
+        self.table
+    }
+}
+
+impl Message for Snapshot {
     fn table(&self) -> TableId {
         self.table
     }

@@ -234,6 +234,13 @@ pub enum ServerFrame {
         /// The gateway's clock.
         now: Timestamp,
     },
+    /// Whether this gateway reaches the bus has changed, or, after `welcome`: it does not.
+    Status {
+        /// Whether it does.
+        bus: BusStatus,
+        /// Since when, by the gateway's clock.
+        since: Timestamp,
+    },
     /// A frame was not understood, or cannot be obeyed.
     Error {
         /// A stable name for programs, in snake case.
@@ -244,6 +251,16 @@ pub enum ServerFrame {
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
     },
+}
+
+/// Whether a gateway reaches the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BusStatus {
+    /// It does.
+    Ok,
+    /// Nothing new can be seen, and no command be decided, until it does again.
+    Unavailable,
 }
 
 /// One commit, as one audience may see it. A commit that is hidden from it has no events, but its `seq`.

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::envelope::SavedState;
 use crate::domain::{
-    CommandId, Identity, PlayerId, PresenceChange, Seating, TableId, TableOptions, TableSeq,
-    WorkerId,
+    CommandId, Identity, PlayerId, PresenceChange, Seating, StreamSeq, TableId, TableOptions,
+    TableSeq, Timestamp, WorkerId,
 };
 
 /// `tc.open.<kind>`: open a table. Answered with a [`Verdict`].
@@ -66,6 +67,9 @@ pub enum Verdict {
 /// Between a gateway and workers only; no client sees it.
 pub const MOVED: &str = "moved";
 
+/// Code of a refusal by a worker that has no room for another table: one that has may take it.
+pub const AT_CAPACITY: &str = "at_capacity";
+
 /// Why a command was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -96,6 +100,29 @@ impl Refusal {
 pub struct AdoptRequest {
     /// Which.
     pub table: TableId,
+    /// From an owner that stops: then nobody need be asked who owns it, and nothing read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover: Option<Handover>,
+}
+
+impl AdoptRequest {
+    /// For a table that seems to have no owner.
+    pub fn new(table: TableId) -> Self {
+        Self { table, handover: None }
+    }
+}
+
+/// What an owner that stops gives to the next one. It holds everything secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    /// The log's position of the last commit. The claim follows it, so an old hand-over comes to nothing.
+    pub last: StreamSeq,
+    /// Version of the rules that the table was opened with.
+    pub rules: u32,
+    /// Up to when the owner served the table.
+    pub owned_until: Timestamp,
+    /// The table's state.
+    pub state: SavedState,
 }
 
 /// Who owns a table, or why nobody does.
@@ -114,6 +141,8 @@ pub enum Adoption {
 /// `tc.seat.<table>`: a player's first connection came to a gateway, or its last one went.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PresenceNotice {
+    /// At which table.
+    pub table: TableId,
     /// Who.
     pub player: PlayerId,
     /// At which gateway: a player may be at two.
@@ -138,6 +167,12 @@ pub struct Beat {
     pub worker: WorkerId,
     /// How many tables it owns.
     pub tables: u32,
+    /// Whether it takes no more tables at the moment.
+    #[serde(default)]
+    pub full: bool,
+    /// How often it says so, in milliseconds; 0 if it does not tell.
+    #[serde(default)]
+    pub interval_ms: u32,
     /// The last beat of a clean stop.
     pub goodbye: bool,
 }

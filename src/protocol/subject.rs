@@ -119,6 +119,9 @@ pub fn seat(table: TableId) -> String {
     format!("tc.seat.{table}")
 }
 
+/// News of the players of all tables.
+pub const SEATS: &str = "tc.seat.*";
+
 /// A worker's sign of life.
 pub fn beat(worker: &WorkerId) -> String {
     format!("tc.beat.{worker}")
@@ -135,12 +138,15 @@ pub fn gate(gateway: &str) -> String {
 /// All gateways' signs of life.
 pub const GATES: &str = "tc.gate.*";
 
+/// Nobody serves it, so that a bus that can be reached answers at once that nobody does.
+pub const PROBE: &str = "tc.probe";
+
 /// Copies of messages that cannot be read, by the stream they stand in.
 pub fn dead(stream: &str) -> String {
     format!("tc.dead.{stream}")
 }
 
-/// The queue group of workers on `tc.open`, `tc.adopt` and `tc.cmd`.
+/// The queue group of workers on `tc.open` and `tc.adopt`.
 pub const WORKERS: &str = "workers";
 
 #[cfg(test)]

@@ -2,27 +2,42 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use metrics::counter;
-use tracing::{error, info};
+use tokio::time::timeout;
+use tracing::info;
 
 use super::answer::{LATER_MS, SOON_MS, moved, unavailable};
+use super::deadman::DeadMan;
 use super::finish;
-use super::table_actor::{TableActor, Taking};
-use super::tables::{NoPlace, Worker};
-use crate::bus::{Append, AppendError, Entry, ReadError, RequestError, Stored};
-use crate::catalog::{Drafted, FoldError, Referee};
+use super::load::{Loaded, load, refuse_other_rules, unreadable};
+use super::table_actor::TableActor;
+use super::tables::{NoPlace, Place, Worker};
+use crate::bus::{Append, AppendError, RequestError};
+use crate::catalog::{Drafted, Referee};
 use crate::domain::{
-    Cause, CommandId, Kind, Opening, OpeningError, StreamSeq, TableId, TableSeq, WorkerId,
+    Cause, CommandId, Kind, Opening, StreamSeq, TableId, TableSeq, Timestamp, WorkerId,
 };
-use crate::protocol::envelope::{DecodeError, Envelope, Message};
+use crate::protocol::envelope::{Envelope, Message};
 use crate::protocol::request::{
-    AdoptRequest, Adoption, OpenRequest, Refusal, TableRequest, Verdict, decode, encode,
+    AdoptRequest, Adoption, Handover, OpenRequest, Refusal, TableRequest, Verdict, decode, encode,
 };
 use crate::protocol::subject::{self, Address};
 
 /// How long an owner has to show that it is there, and how often it is asked to.
-const OWNER_PATIENCE: Duration = Duration::from_millis(500);
+const OWNER_PATIENCE: Duration = Duration::from_millis(300);
 const OWNER_TRIES: u32 = 3;
+
+/// How often, and how quickly again, a worker tries to get a table back that it had to give up. Beyond that,
+/// the table's alarm rings.
+const TAKES: u32 = 20;
+const TAKE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long the alarm of a new table may take to be set. A table without one is looked after by its owner, and
+/// by whoever follows it.
+const ALARM_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Opens a table. The answer comes when its first commit is in the log and its owner listens.
 pub(super) async fn open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Verdict {
@@ -56,11 +71,14 @@ async fn try_open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Result<TableS
     let cause = Cause::Command { player: request.by.player.clone(), id: request.id.clone() };
     let (referee, draft) = rules.open(request.table, opening, cause, &worker.turn())?;
     let id = Some(request.id.clone());
-    let taking = Taking::begin(worker, place, address.clone()).await?;
-    match append(worker, &address, StreamSeq::ZERO, &draft, id).await {
+    let (switch, rings_at) = DeadMan::first(worker.clock.now());
+    let appended = append(worker, &address, StreamSeq::ZERO, &draft, id);
+    let (appended, ()) = tokio::join!(appended, set_alarm(worker, &address, rings_at));
+    match appended {
         Ok(at) => {
             counter!("tablecast_worker_tables_opened_total").increment(1);
-            TableActor::start(worker, taking, (referee, at), draft).await?;
+            let place = (place, address);
+            TableActor::start(worker, place, (referee, at), draft, switch).await?;
             Ok(TableSeq::ZERO.next())
         }
         Err(error @ AppendError::Fenced { .. }) => {
@@ -68,6 +86,15 @@ async fn try_open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Result<TableS
             opened.ok_or_else(|| unavailable(&error))
         }
         Err(error) => Err(unavailable(&error)),
+    }
+}
+
+/// A new table is answered for only once its alarm is set: its owner may die with the answer.
+async fn set_alarm(worker: &Worker, address: &Address, at: Timestamp) {
+    let set = timeout(ALARM_PATIENCE, worker.bus.timers.arm(address, at)).await;
+    if !matches!(set, Ok(Ok(()))) {
+        counter!("tablecast_worker_alarm_failures_total").increment(1);
+        worker.alarms.set(address, at);
     }
 }
 
@@ -99,32 +126,81 @@ pub(super) async fn adopt(worker: &Worker, kind: &Kind, payload: &[u8]) -> Adopt
         Ok(request) => request,
         Err(error) => return Adoption::Declined(malformed(&error)),
     };
-    match try_adopt(worker, kind, request.table).await {
+    match try_adopt(worker, kind, request, None).await {
         Ok(owner) => Adoption::Owned { worker: owner },
         Err(refusal) => Adoption::Declined(refusal),
     }
 }
 
-async fn try_adopt(worker: &Worker, kind: &Kind, table: TableId) -> Result<WorkerId, Refusal> {
-    if let Some(owner) = owner_of(worker, table).await {
+/// `served_until` is when the table was last served, for a caller that knows it better than the beats tell.
+pub(super) async fn try_adopt(
+    worker: &Worker,
+    kind: &Kind,
+    request: AdoptRequest,
+    served_until: Option<Timestamp>,
+) -> Result<WorkerId, Refusal> {
+    let AdoptRequest { table, handover } = request;
+    if handover.is_none()
+        && let Some(owner) = owner_of(worker, table).await
+    {
         return Ok(owner);
     }
     let place = worker.take_place(table).map_err(no_place)?;
     let address = Address::new(table, kind.clone(), worker.bus.log.shards());
-    let (mut referee, last) = load(worker, &address).await?;
+    let (referee, last, served_until) = match handover {
+        Some(handover) => {
+            let referee = taken_over(worker, &address, &handover)?;
+            (referee, handover.last, Some(handover.owned_until))
+        }
+        None => {
+            let Loaded { referee, last, owner } = load(worker, &address).await?;
+            // What this worker says of itself tells nothing of an earlier process of its name.
+            let owner = owner.filter(|owner| *owner != worker.id);
+            let heard_at = owner.and_then(|owner| worker.peers.worker_heard_at(&owner));
+            (referee, last, served_until.or(heard_at))
+        }
+    };
     if let Some(marker) = finish::marker(&address, &*referee, last) {
-        // Its former owner may have died before it wrote the marker.
-        let listed = worker.lobby.clone();
-        let completed = finish::complete(worker.clone(), address, marker);
-        worker.actors.spawn(async move {
-            completed.await;
-            listed.set(table, None);
-            drop(place);
-        });
+        finish_for(worker, place, address, marker);
         return Err(Refusal::new("game_over", "the game is over"));
     }
-    let draft = referee.claim(worker.id.clone(), None, &worker.turn());
-    let taking = Taking::begin(worker, place, address.clone()).await?;
+    claim(worker, place, address, (referee, last), served_until).await
+}
+
+/// The former owner of a table that has ended may have died before it wrote the marker.
+fn finish_for(worker: &Worker, place: Place, address: Address, marker: Bytes) {
+    let (listed, table) = (worker.lobby.clone(), address.table);
+    let completed = finish::complete(worker.clone(), address, marker);
+    worker.actors.spawn(async move {
+        completed.await;
+        listed.set(table, None);
+        drop(place);
+    });
+}
+
+/// The state that a stopping owner gave.
+fn taken_over(
+    worker: &Worker,
+    address: &Address,
+    handover: &Handover,
+) -> Result<Box<dyn Referee>, Refusal> {
+    let rules = worker.catalog.get(&address.kind).expect("only kinds of the catalog are served");
+    refuse_other_rules(address, handover.rules, rules.rules_version())?;
+    rules.restore(address.table, &handover.state).ok_or_else(|| {
+        // Another version of this binary: whoever asks next makes it read the log.
+        Refusal::new("state_version", "this worker keeps tables in another form")
+    })
+}
+
+async fn claim(
+    worker: &Worker,
+    place: Place,
+    address: Address,
+    (mut referee, last): (Box<dyn Referee>, StreamSeq),
+    served_until: Option<Timestamp>,
+) -> Result<WorkerId, Refusal> {
+    let table = address.table;
+    let draft = referee.claim(worker.id.clone(), served_until, &worker.turn());
     let at = match append(worker, &address, last, &draft, None).await {
         Ok(at) => at,
         Err(AppendError::Fenced { .. }) => {
@@ -134,8 +210,30 @@ async fn try_adopt(worker: &Worker, kind: &Kind, table: TableId) -> Result<Worke
     };
     info!(table.id = %table, worker.id = %worker.id, seq = draft.seq.get(), "table {table} adopted");
     counter!("tablecast_worker_tables_adopted_total").increment(1);
-    TableActor::start(worker, taking, (referee, at), draft).await?;
+    TableActor::start(worker, (place, address), (referee, at), draft, DeadMan::default()).await?;
     Ok(worker.id.clone())
+}
+
+/// The log did not say in time whether it stored this worker's append. Nobody could play meanwhile, so the
+/// table is taken anew, with the time since then given back.
+pub(super) fn take_again(
+    worker: Worker,
+    address: Address,
+    served_until: Timestamp,
+) -> BoxFuture<'static, ()> {
+    // Boxed, since the owner that it starts may come here again.
+    async move {
+        for _ in 0..TAKES {
+            let request = AdoptRequest::new(address.table);
+            match try_adopt(&worker, &address.kind, request, Some(served_until)).await {
+                Err(Refusal { retry_after_ms: Some(_), .. }) if !worker.stop.is_cancelled() => {
+                    tokio::time::sleep(TAKE_PAUSE).await;
+                }
+                Ok(_) | Err(_) => return,
+            }
+        }
+    }
+    .boxed()
 }
 
 /// Who answers for a table; nobody if none does however often it is asked. A former owner may still get
@@ -155,87 +253,6 @@ async fn owner_of(worker: &Worker, table: TableId) -> Option<WorkerId> {
         }
     }
     None
-}
-
-/// Folds a table from the log. Messages that are no commits of it are set aside and skipped.
-async fn load(
-    worker: &Worker,
-    address: &Address,
-) -> Result<(Box<dyn Referee>, StreamSeq), Refusal> {
-    let entries = worker.bus.log.read(address.table, StreamSeq::ZERO).await;
-    let mut entries = entries.map_err(|error| unreadable(&error))?;
-    // Somebody may have written under the table's id on the subject of another kind.
-    entries.retain(|entry| entry.address == *address);
-    if entries.iter().any(|entry| entry.what == Stored::Tombstone) {
-        worker.lobby.set(address.table, None);
-        let message = "the game is over and in the archive";
-        return Err(Refusal::new("archived", message));
-    }
-    let rules = worker.catalog.get(&address.kind).expect("only kinds of the catalog are served");
-    let mut referee: Option<Box<dyn Referee>> = None;
-    for entry in &entries {
-        let folded = match &mut referee {
-            Some(referee) => referee.fold(&entry.payload),
-            None => rules.referee(address.table, &entry.payload).map(|first| {
-                referee = Some(first);
-            }),
-        };
-        if let Err(reason) = folded {
-            refuse_if_newer(&reason)?;
-            set_aside(worker, entry, &reason).await;
-        }
-        if let Some(referee) = &referee {
-            refuse_other_rules(referee.rules(), rules.rules_version())?;
-        }
-    }
-    match (referee, entries.last()) {
-        (Some(referee), Some(last)) => Ok((referee, last.seq)),
-        _ => Err(Refusal::new(
-            "unknown_table",
-            format!("there is no {} table {}", address.kind, address.table),
-        )),
-    }
-}
-
-/// What this binary cannot read yet is no poison: skipping it would write over it.
-fn refuse_if_newer(reason: &FoldError) -> Result<(), Refusal> {
-    let is_newer = match reason {
-        FoldError::Decode(DecodeError::Version { .. })
-        | FoldError::Opening(OpeningError::Setup { .. }) => true,
-        FoldError::Decode(DecodeError::Malformed(_) | DecodeError::OtherTable { .. })
-        | FoldError::Opening(OpeningError::OtherKind { .. })
-        | FoldError::OutOfOrder { .. }
-        | FoldError::NotOpened => false,
-    };
-    if !is_newer {
-        return Ok(());
-    }
-    Err(Refusal::new("newer_version", reason.to_string()).retry_after_ms(LATER_MS))
-}
-
-/// Events of other rules need not decode here, so this is asked before they are folded.
-fn refuse_other_rules(pinned: u32, ours: u32) -> Result<(), Refusal> {
-    if pinned == ours {
-        return Ok(());
-    }
-    Err(Refusal::new(
-        "rules_version",
-        format!("the table plays by version {pinned} of its rules, this worker has {ours}"),
-    )
-    .retry_after_ms(LATER_MS))
-}
-
-async fn set_aside(worker: &Worker, entry: &Entry, reason: &FoldError) {
-    let (table, seq) = (entry.address.table, entry.seq.get());
-    counter!("tablecast_worker_poison_total").increment(1);
-    error!(
-        table.id = %table, stream_seq = seq, %reason,
-        "message {seq} is no commit of table {table}: set aside and skipped"
-    );
-    let aside = worker.bus.log.set_aside(entry.address.shard, entry, &reason.to_string()).await;
-    if let Err(error) = aside {
-        error!(stream_seq = seq, %error, "message {seq} could not be copied, it stays where it is");
-    }
 }
 
 /// Appends a drafted commit.
@@ -258,10 +275,6 @@ pub(super) async fn append(
 fn malformed(error: &dyn std::error::Error) -> Refusal {
     counter!("tablecast_worker_malformed_total").increment(1);
     Refusal::new("malformed", error.to_string())
-}
-
-fn unreadable(error: &ReadError) -> Refusal {
-    Refusal::new("unavailable", error.to_string()).retry_after_ms(LATER_MS)
 }
 
 fn no_place(reason: NoPlace) -> Refusal {

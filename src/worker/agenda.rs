@@ -14,10 +14,18 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
 /// This moment, by the clock that deadlines use and by the one that timers use.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Now {
     pub(super) clock: Timestamp,
     pub(super) timer: Instant,
+}
+
+impl Now {
+    /// The moment at which the clock will show this.
+    pub(super) fn at(self, clock: Timestamp) -> Instant {
+        let wait = Duration::from_millis(clock.millis_since(self.clock));
+        self.timer + wait.min(SLEEP_MAX)
+    }
 }
 
 /// When a table acts by itself.
@@ -72,8 +80,7 @@ impl Agenda {
     }
 
     fn deadline_at(&self, due: Timestamp, now: Now) -> Instant {
-        let wait = Duration::from_millis(due.millis_since(now.clock));
-        let at = now.timer + wait.min(SLEEP_MAX);
+        let at = now.at(due);
         match self.asked {
             Some((asked, when)) if asked == due => at.max(when + ASK_AGAIN),
             Some(_) | None => at,

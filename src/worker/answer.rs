@@ -12,8 +12,8 @@ pub(super) const SOON_MS: u64 = 50;
 /// When to ask again if something has to recover first.
 pub(super) const LATER_MS: u64 = 250;
 
-/// Answers one command.
-pub(super) async fn answer(reply: Reply, verdict: Result<TableSeq, Refusal>) {
+/// Answers one command, to everyone who asked with the same bytes.
+pub(super) async fn answer(replies: Vec<Reply>, verdict: Result<TableSeq, Refusal>) {
     let verdict = match verdict {
         Ok(seq) => Verdict::Accepted { seq },
         Err(refusal) => Verdict::Rejected(refusal),
@@ -23,7 +23,10 @@ pub(super) async fn answer(reply: Reply, verdict: Result<TableSeq, Refusal>) {
         Verdict::Rejected(_) => "rejected",
     };
     counter!("tablecast_worker_commands_total", "verdict" => label).increment(1);
-    reply.send(encode(&verdict)).await;
+    let verdict = encode(&verdict);
+    for reply in replies {
+        reply.send(verdict.clone()).await;
+    }
 }
 
 /// Too many wait already.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use metrics::counter;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::tables::Worker;
 use crate::catalog::Referee;
@@ -30,18 +30,23 @@ pub(super) fn marker(address: &Address, referee: &dyn Referee, last: StreamSeq) 
 }
 
 /// Writes a marker, however long the log takes. A second one changes nothing, so whoever owns the table
-/// after a crash does this again.
+/// after a crash does this again; until it is done, the table's alarm stays set.
 pub(super) async fn complete(worker: Worker, address: Address, marker: Bytes) {
+    let table = address.table;
     let mut backoff = Duration::from_millis(100);
     while let Err(error) = worker.bus.log.complete(&address, marker.clone()).await {
-        let table = address.table;
         warn!(table.id = %table, %error, "the marker of table {table} is not written yet");
         tokio::select! {
-            () = tokio::time::sleep(backoff) => {}
+            biased;
             // Whoever adopts the table writes it.
             () = worker.stop.cancelled() => return,
+            () = tokio::time::sleep(backoff) => {}
         }
         backoff = (backoff * 2).min(BACKOFF_MAX);
     }
     counter!("tablecast_worker_tables_completed_total").increment(1);
+    worker.alarms.clear(&address);
+    if let Err(error) = worker.bus.snapshots.forget(&address).await {
+        debug!(table.id = %table, %error, "the snapshot of table {table} stays");
+    }
 }

@@ -1,6 +1,6 @@
 //! Keeps the list of tables up to date without ever holding a table up.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// one for each table of this worker.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LobbyLines {
-    waiting: Arc<Mutex<HashMap<TableId, Option<LobbyEntry>>>>,
+    waiting: Arc<Mutex<BTreeMap<TableId, Option<LobbyEntry>>>>,
     written: Arc<Notify>,
 }
 
@@ -69,7 +69,7 @@ impl LobbyLines {
         true
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashMap<TableId, Option<LobbyEntry>>> {
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<TableId, Option<LobbyEntry>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

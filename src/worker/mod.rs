@@ -2,15 +2,23 @@
 
 mod adoption;
 mod agenda;
+mod alarms;
 mod answer;
 mod config;
+mod deadman;
+mod desk;
 mod finish;
-mod gateways;
+mod handover;
+mod load;
 mod lobby;
+mod memory;
+mod peers;
 mod presence;
 mod run;
+mod sleep;
 mod table_actor;
 mod tables;
+mod upkeep;
 mod verdict;
 
 pub use config::WorkerConfig;

@@ -1,20 +1,25 @@
 //! Where the players of a table are connected.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
-use crate::domain::{PlayerId, PresenceChange};
+use metrics::counter;
+use tokio::sync::Notify;
+
+use crate::domain::{PlayerId, PresenceChange, Timestamp};
 use crate::protocol::request::PresenceNotice;
 
 /// The gateways at which each player is: a player may be at two.
 #[derive(Debug, Default)]
 pub(super) struct Presences {
-    gateways: HashMap<PlayerId, HashSet<String>>,
+    gateways: BTreeMap<PlayerId, BTreeSet<String>>,
 }
 
 impl Presences {
     /// Takes in what one gateway says. Of a player who is still at another, nobody has gone.
     pub(super) fn note(&mut self, notice: PresenceNotice) -> Option<(PlayerId, PresenceChange)> {
-        let PresenceNotice { player, gateway, change } = notice;
+        let PresenceNotice { player, gateway, change, .. } = notice;
         match change {
             PresenceChange::Came => {
                 let gateways = self.gateways.entry(player.clone()).or_default();
@@ -35,13 +40,39 @@ impl Presences {
 }
 
 impl Presences {
-    /// Players who were at lost gateways only: they have gone.
-    pub(super) fn take_lost(&mut self, is_alive: impl Fn(&str) -> bool) -> Vec<PlayerId> {
-        for gateways in self.gateways.values_mut() {
-            gateways.retain(|gateway| is_alive(gateway));
-        }
-        let lost = self.gateways.extract_if(|_, gateways| gateways.is_empty());
-        lost.map(|(player, _)| player).collect()
+    /// Players who were at lost gateways only, and when the last of these was heard. A gateway is lost if
+    /// `lost_at` says when it was last heard.
+    pub(super) fn take_lost(
+        &mut self,
+        lost_at: impl Fn(&str) -> Option<Timestamp>,
+    ) -> Vec<(PlayerId, Timestamp)> {
+        let mut gone = Vec::new();
+        self.gateways.retain(|player, gateways| {
+            let mut heard = None;
+            gateways.retain(|gateway| {
+                let lost = lost_at(gateway);
+                heard = heard.max(lost);
+                lost.is_none()
+            });
+            match heard {
+                Some(heard) if gateways.is_empty() => {
+                    gone.push((player.clone(), heard));
+                    false
+                }
+                _ => true,
+            }
+        });
+        gone
+    }
+
+    /// Whether every gateway of this player has been silent for so long that it may be gone.
+    pub(super) fn may_be_cut_off(
+        &self,
+        player: &PlayerId,
+        is_quiet: impl Fn(&str) -> bool,
+    ) -> bool {
+        let gateways = self.gateways.get(player);
+        gateways.is_some_and(|gateways| gateways.iter().all(|gateway| is_quiet(gateway)))
     }
 
     /// Whether any gateway says that this player is there.
@@ -50,12 +81,52 @@ impl Presences {
     }
 }
 
+/// How many notices wait for one table at most: far more than it has seats. The oldest gives way, and what it
+/// said is heard again with the next roll-call.
+const NEWS_MAX: usize = 256;
+
+/// Notices on their way to one table.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    waiting: Mutex<VecDeque<PresenceNotice>>,
+    bell: Notify,
+}
+
+impl News {
+    pub(super) fn push(&self, notice: PresenceNotice) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= NEWS_MAX {
+            waiting.pop_front();
+            counter!("tablecast_worker_notices_dropped_total").increment(1);
+        }
+        waiting.push_back(notice);
+        drop(waiting);
+        self.bell.notify_one();
+    }
+
+    pub(super) async fn next(&self) -> PresenceNotice {
+        loop {
+            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            if let Some(notice) = waiting {
+                return notice;
+            }
+            self.bell.notified().await;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn notice(gateway: &str, change: PresenceChange) -> PresenceNotice {
-        PresenceNotice { player: "ann".parse().unwrap(), gateway: gateway.to_owned(), change }
+        let table = crate::domain::TableId::new(Timestamp::default(), [0; 10]);
+        PresenceNotice {
+            table,
+            player: "ann".parse().unwrap(),
+            gateway: gateway.to_owned(),
+            change,
+        }
     }
 
     #[test]
@@ -75,10 +146,22 @@ mod tests {
         let mut presences = Presences::default();
         presences.note(notice("g1", PresenceChange::Came));
         presences.note(notice("g2", PresenceChange::Came));
-        assert!(presences.take_lost(|gateway| gateway == "g2").is_empty());
+        let at = |millis| Some(Timestamp::from_millis(millis));
+        assert!(presences.take_lost(|gateway| at(5).filter(|_| gateway == "g1")).is_empty());
         assert!(presences.knows(&"ann".parse().unwrap()));
-        assert_eq!(presences.take_lost(|_| false), ["ann".parse().unwrap()]);
-        assert!(presences.take_lost(|_| false).is_empty());
+        let lost = presences.take_lost(|_| at(7));
+        assert_eq!(lost, [("ann".parse().unwrap(), Timestamp::from_millis(7))]);
+        assert!(presences.take_lost(|_| at(9)).is_empty());
+    }
+
+    #[test]
+    fn a_table_with_too_many_notices_drops_the_oldest() {
+        let news = News::default();
+        for number in 0..=NEWS_MAX {
+            news.push(notice(&format!("g{number}"), PresenceChange::Came));
+        }
+        let first = futures_util::FutureExt::now_or_never(news.next()).expect("one waits");
+        assert_eq!(first.gateway, "g1");
     }
 
     #[test]

@@ -1,22 +1,30 @@
 //! Which tables this worker owns, and what every one of them needs.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::gauge;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::WorkerConfig;
 use super::agenda::Now;
-use super::gateways::Gateways;
+use super::alarms::Alarms;
 use super::lobby::LobbyLines;
+use super::peers::Peers;
+use super::presence::News;
 use crate::bus::Bus;
 use crate::catalog::Catalog;
 use crate::domain::{TableId, TurnContext, WorkerId};
+use crate::protocol::request::PresenceNotice;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
+
+/// How many snapshots are on their way at a time, and how many tables change hands when the worker stops.
+const SNAPSHOTS_AT_ONCE: usize = 8;
+const HANDOVERS_AT_ONCE: usize = 32;
 
 /// Shared by the whole role.
 #[derive(Clone, Debug)]
@@ -28,16 +36,47 @@ pub(super) struct Worker {
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
     pub(super) lobby: LobbyLines,
-    pub(super) gateways: Gateways,
+    pub(super) alarms: Alarms,
+    pub(super) peers: Peers,
     pub(super) actors: TaskTracker,
+    /// Tables are to be handed over or let go.
     pub(super) stop: CancellationToken,
-    places: Arc<Mutex<HashSet<TableId>>>,
+    /// The time for handing over is up.
+    pub(super) overdue: CancellationToken,
+    /// No table is left.
+    pub(super) gone: CancellationToken,
+    pub(super) snapshots_at_once: Arc<Semaphore>,
+    pub(super) handovers_at_once: Arc<Semaphore>,
+    places: Arc<Mutex<Places>>,
+    /// How much room there is. Whoever waits for room, or for the want of it, watches this.
+    room: watch::Sender<Room>,
+}
+
+/// How much room a worker has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Room {
+    /// No further table has a place.
+    pub(super) tables_full: bool,
+    /// The process holds more memory than it may: idle tables are to sleep.
+    pub(super) memory_full: bool,
+}
+
+impl Room {
+    pub(super) fn is_full(self) -> bool {
+        self.tables_full || self.memory_full
+    }
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    tables: BTreeMap<TableId, Arc<News>>,
+    asleep: usize,
 }
 
 /// Why there is no place for a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoPlace {
-    /// The worker is at its limit.
+    /// The worker is at its limit of tables or of memory.
     Full,
     /// The table has a place already.
     Held,
@@ -63,10 +102,16 @@ impl Worker {
             clock,
             entropy,
             lobby: LobbyLines::default(),
-            gateways: Gateways::default(),
+            alarms: Alarms::default(),
+            peers: Peers::default(),
             actors: TaskTracker::new(),
             stop,
+            overdue: CancellationToken::new(),
+            gone: CancellationToken::new(),
+            snapshots_at_once: Arc::new(Semaphore::new(SNAPSHOTS_AT_ONCE)),
+            handovers_at_once: Arc::new(Semaphore::new(HANDOVERS_AT_ONCE)),
             places: Arc::default(),
+            room: watch::Sender::default(),
         }
     }
 
@@ -80,27 +125,60 @@ impl Worker {
     }
 
     pub(super) fn tables(&self) -> usize {
-        self.places().len()
+        self.places().tables.len()
+    }
+
+    /// News of a player, for the table if it is here.
+    pub(super) fn tell(&self, notice: PresenceNotice) {
+        self.peers.note_gateway(&notice.gateway, self.now());
+        if let Some(news) = self.places().tables.get(&notice.table) {
+            news.push(notice);
+        }
+    }
+
+    pub(super) fn room(&self) -> watch::Receiver<Room> {
+        self.room.subscribe()
+    }
+
+    /// Says whether the process holds more memory than it may.
+    pub(super) fn set_memory_full(&self, memory_full: bool) {
+        self.room.send_if_modified(|room| {
+            std::mem::replace(&mut room.memory_full, memory_full) != memory_full
+        });
     }
 
     /// Room for one more table, until the returned place is dropped.
     pub(super) fn take_place(&self, table: TableId) -> Result<Place, NoPlace> {
+        let memory_full = self.room.borrow().memory_full;
         let mut places = self.places();
-        let room = places.len() < self.config.tables_max;
-        if places.contains(&table) {
+        if places.tables.contains_key(&table) {
             return Err(NoPlace::Held);
         }
-        if !room {
+        if memory_full || places.tables.len() >= self.config.tables_max {
             return Err(NoPlace::Full);
         }
-        places.insert(table);
-        show(places.len());
+        let news = Arc::<News>::default();
+        places.tables.insert(table, Arc::clone(&news));
+        self.show(&places);
         drop(places);
-        Ok(Place { worker: self.clone(), table })
+        Ok(Place { worker: self.clone(), table, news })
     }
 
-    fn places(&self) -> MutexGuard<'_, HashSet<TableId>> {
+    fn places(&self) -> MutexGuard<'_, Places> {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "gauges of at most some thousands")]
+    fn show(&self, places: &Places) {
+        let (tables, asleep) = (places.tables.len(), places.asleep);
+        gauge!("tablecast_worker_tables").set(tables as f64);
+        gauge!("tablecast_worker_tables_asleep").set(asleep as f64);
+        // Room for a few, before work is taken again: else it would be taken and left table by table.
+        let (limit, spare) = (self.config.tables_max, self.config.tables_max / 100);
+        self.room.send_if_modified(|room| {
+            let tables_full = tables >= limit || (room.tables_full && tables + spare >= limit);
+            std::mem::replace(&mut room.tables_full, tables_full) != tables_full
+        });
     }
 }
 
@@ -109,17 +187,35 @@ impl Worker {
 pub(super) struct Place {
     worker: Worker,
     table: TableId,
+    pub(super) news: Arc<News>,
+}
+
+impl Place {
+    /// Counts the table as asleep until the returned guard is dropped.
+    pub(super) fn sleep(&self) -> Asleep {
+        let mut places = self.worker.places();
+        places.asleep += 1;
+        self.worker.show(&places);
+        Asleep(self.worker.clone())
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut places = self.worker.places();
-        places.remove(&self.table);
-        show(places.len());
+        places.tables.remove(&self.table);
+        self.worker.show(&places);
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a gauge of at most some thousands")]
-fn show(tables: usize) {
-    gauge!("tablecast_worker_tables").set(tables as f64);
+/// A table that is asleep.
+#[derive(Debug)]
+pub(super) struct Asleep(Worker);
+
+impl Drop for Asleep {
+    fn drop(&mut self) {
+        let mut places = self.0.places();
+        places.asleep -= 1;
+        self.0.show(&places);
+    }
 }

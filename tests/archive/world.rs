@@ -321,6 +321,10 @@ impl Mail for Nobody {
     async fn listen(&self, _: String) -> Result<BoxStream<'static, Bytes>, MailError> {
         Err(unreachable_bus())
     }
+
+    fn connects(&self) -> u64 {
+        0
+    }
 }
 
 #[async_trait]

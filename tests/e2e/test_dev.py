@@ -77,7 +77,8 @@ def assert_analyst_sees(store: Path, played: dict[str, list[bus.Stored]], ends: 
     assert len(rows) == len({row[0] for row in rows}) == len(played)
     for table, winners, scores, commits, status, closing, seqs, types in rows:
         end = ends[table]
-        assert (winners, scores) == (end["winners"], end["totals"]), table
+        # Liap Tui adds scores up, chess has one.
+        assert (winners, scores) == (end["winners"], end.get("totals") or end["scores"]), table
         assert (commits, status, closing) == (len(played[table]), "archived", "finished")
         happened = [(stored.seq, event["type"]) for stored in played[table] for event in stored.events]
         assert list(zip(seqs, types, strict=True)) == happened, table
@@ -205,6 +206,7 @@ def test_a_kill_takes_the_server_along_and_the_next_start_finishes_the_tables(
     left = poll(lambda: (tables := running(url)) and len(tables) >= 3 and tables, "three tables are running")
     child = nats_child(program.pid)
     os.kill(program.pid, signal.SIGKILL)
+    killed_ms = time.time() * 1000
     program.wait()
 
     # At once: the server that was left is still closing its files.
@@ -217,8 +219,13 @@ def test_a_kill_takes_the_server_along_and_the_next_start_finishes_the_tables(
         patience=60,
     )
     assert again.stop(10) == 0
+    survivors = 0
     for table in left:
         game = json.loads(tablecast("archive", "--store", archive, "get", table, "--json"))
         assert game["status"] == "archived"
         assert game["closing"] == "finished"
-        assert [event["type"] for event in game["events"]].count("table.claimed") >= 1
+        # A short game may have ended between the look and the kill.
+        survived = game["ended_at"] > killed_ms
+        assert [event["type"] for event in game["events"]].count("table.claimed") >= survived
+        survivors += survived
+    assert survivors

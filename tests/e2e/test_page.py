@@ -134,7 +134,7 @@ def test_the_lobby_lists_running_tables_and_one_can_be_watched(page_url, new_con
     page.goto(page_url)
     running = page.locator("[data-testid=table-row][data-status=running]")
     expect(running.nth(1)).to_be_visible()
-    running.first.get_by_test_id("watch").click()
+    running.filter(has_text="Liap Tui").first.get_by_test_id("watch").click()
     expect(part(page, "table")).to_have_attribute("data-you", "spectator")
     expect(part(page, "prompt")).not_to_be_empty()
     wait_for_seq(page, seq(page) + 3)

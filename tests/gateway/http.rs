@@ -23,7 +23,7 @@ async fn call(stage: &Stage, method: &str, path: &str, body: &str) -> (u16, Stri
     (status.expect("a number"), head.to_lowercase(), body.to_owned())
 }
 
-async fn get(stage: &Stage, path: &str) -> (u16, Value) {
+pub(crate) async fn get(stage: &Stage, path: &str) -> (u16, Value) {
     let (status, _, body) = call(stage, "GET", path, "").await;
     (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
 }

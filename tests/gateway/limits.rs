@@ -1,10 +1,14 @@
 //! Bad input, floods, and clients that do not read.
 
+use futures_util::StreamExt;
 use serde_json::json;
+use tablecast::domain::TableSeq;
+use tablecast::protocol::request::{Verdict, encode};
+use tablecast::protocol::subject;
 use tokio_tungstenite::tungstenite::{self, Message};
 
 use crate::socket::Socket;
-use crate::stage::{Stage, open};
+use crate::stage::{Stage, id_of, open};
 
 #[tokio::test]
 async fn a_frame_that_is_not_of_the_protocol_is_answered_and_ten_are_enough() {
@@ -161,4 +165,39 @@ async fn a_client_that_does_not_read_ends_with_the_right_view() {
     }
     let all = 2 * said;
     assert!(frames < all, "conflated: {frames} frames");
+}
+
+#[tokio::test]
+async fn commands_beyond_what_a_gateway_lets_wait_are_refused() {
+    let stage = Stage::new(&["--commands-waiting-max=2"]).await;
+    let mut nok = stage.player("Nok").await;
+    let mut somchai = stage.player("Somchai").await;
+    let mut malee = stage.player("Malee").await;
+    let table = stage.table_of(&mut nok, &mut somchai).await;
+    stage.worker.forget(id_of(&table));
+    // Takes requests and keeps them.
+    let mail = &stage.bus.mail;
+    let mut hangs = mail.serve(subject::cmd(id_of(&table)), None).await.expect("served");
+    nok.say("c1", &table, 1).await;
+    let first = hangs.next().await.expect("a command");
+    somchai.say("c2", &table, 2).await;
+    let second = loop {
+        let request = hangs.next().await.expect("a command");
+        if request.payload != first.payload {
+            break request;
+        }
+    };
+    malee.say("c3", &table, 3).await;
+    let refused = malee.until("rejected").await;
+    assert_eq!(refused["code"], "busy");
+    assert_eq!(refused["retry_after_ms"], 500);
+    // Room again once one has its verdict.
+    let verdict = encode(&Verdict::Accepted { seq: TableSeq::new(9) });
+    first.reply.send(verdict.clone()).await;
+    assert_eq!(nok.until("accepted").await["id"], "c1");
+    malee.say("c4", &table, 4).await;
+    second.reply.send(verdict).await;
+    assert_eq!(somchai.until("accepted").await["id"], "c2");
+    drop(hangs);
+    assert_eq!(malee.until("rejected").await["id"], "c4", "Malee has no seat, says a worker");
 }

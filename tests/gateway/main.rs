@@ -9,9 +9,12 @@ mod socket;
 #[path = "../support/tiny_worker.rs"]
 mod tiny_worker;
 
+mod chess;
+mod elsewhere;
 mod http;
 mod limits;
 mod nats;
+mod outage;
 mod owners;
 mod play;
 mod stage;

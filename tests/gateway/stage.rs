@@ -10,9 +10,11 @@ use tablecast::bus::Bus;
 use tablecast::bus::memory::{Faults, Network};
 use tablecast::catalog::Catalog;
 use tablecast::domain::{Identity, TableId};
+use tablecast::games::chess::Chess;
 use tablecast::gateway::{self, GatewayConfig, GatewayError, Tokens};
 use tablecast::protocol::request::PresenceNotice;
 use tablecast::runtime::clock::Clock;
+use tablecast::runtime::entropy::Entropy;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -45,6 +47,29 @@ pub(crate) struct Stage {
     pub(crate) gateway: JoinHandle<Result<(), GatewayError>>,
 }
 
+/// A gateway that runs.
+pub(crate) struct Gateway {
+    pub(crate) address: SocketAddr,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) running: JoinHandle<Result<(), GatewayError>>,
+}
+
+impl Gateway {
+    pub(crate) async fn start(bus: Bus, catalog: &Catalog, options: &[&str]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let line = ["gateway", "--token-secret", SECRET, "--guest-tokens"];
+        let line = Line::parse_from(line.into_iter().chain(options.iter().copied()));
+        let shutdown = CancellationToken::new();
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let time = (Clock::System, Entropy::from_os());
+        let (catalog, stop) = (catalog.clone(), shutdown.clone());
+        let running = gateway::run(line.gateway, listener, bus, catalog, time, metrics, stop);
+        let running = TaskTracker::new().spawn(running);
+        Self { address, shutdown, running }
+    }
+}
+
 impl Stage {
     pub(crate) async fn new(options: &[&str]) -> Self {
         let shards = NonZeroU16::new(2).expect("two");
@@ -62,25 +87,18 @@ impl Stage {
         faults: Faults,
         options: &[&str],
     ) -> Self {
-        let catalog = Catalog::new().with::<HiddenNumber>();
+        let catalog = Catalog::new().with::<HiddenNumber>().with::<Chess>();
         let (worker, notices) = TinyWorker::start("w1", "hidden-number", &bus, &catalog).await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("bound");
-        let line = ["gateway", "--token-secret", SECRET, "--guest-tokens"];
-        let line = Line::parse_from(line.into_iter().chain(options.iter().copied()));
-        let shutdown = CancellationToken::new();
-        let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let running = gateway::run(
-            line.gateway,
-            listener,
-            of_gateway,
-            catalog.clone(),
-            Clock::System,
-            metrics,
-            shutdown.clone(),
-        );
-        let gateway = TaskTracker::new().spawn(running);
+        let Gateway { address, shutdown, running } =
+            Gateway::start(of_gateway, &catalog, options).await;
+        let gateway = running;
         Self { address, bus, catalog, network, faults, worker, notices, shutdown, gateway }
+    }
+
+    /// One more gateway for the same players.
+    pub(crate) async fn other_gateway(&self, options: &[&str]) -> Gateway {
+        let (bus, _) = self.network.connect();
+        Gateway::start(bus, &self.catalog, options).await
     }
 
     pub(crate) fn token(&self, name: &str) -> String {
@@ -98,7 +116,12 @@ impl Stage {
     }
 
     pub(crate) async fn player(&self, name: &str) -> Socket {
-        let mut socket = self.spectator().await;
+        self.player_at(self.address, name).await
+    }
+
+    /// At this gateway, which may be another than the stage's own.
+    pub(crate) async fn player_at(&self, address: SocketAddr, name: &str) -> Socket {
+        let (mut socket, _) = Socket::connect(address, Some("tablecast.v1.json")).await;
         socket.send(json!({ "type": "hello", "token": self.token(name) })).await;
         let welcome = socket.expect("welcome").await;
         assert_eq!(welcome["name"], name);

@@ -6,13 +6,14 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::rand_core::SeedableRng;
 use serde_json::{Value, json};
-use tablecast::catalog::{Catalog, Drafted, Referee, Replica, SavedState};
+use tablecast::catalog::{Catalog, Drafted, Referee, Replica};
 use tablecast::domain::{
     Cause, Dice, Game, Identity, Kind, Opening, PresenceChange, Seat, Seating, StartRule, Status,
     TableId, TableOptions, Timestamp, TurnContext, Viewer,
 };
+use tablecast::games::chess::Chess;
 use tablecast::games::liap_tui::LiapTui;
-use tablecast::protocol::envelope::{Envelope, Message};
+use tablecast::protocol::envelope::{Envelope, Message, SavedState};
 use tablecast::protocol::frame::Format;
 
 use crate::pebbles::Pebbles;
@@ -94,7 +95,7 @@ impl<G: Game> Table<G> {
         let who = player(self.dice.random_range(0..self.seats + 1));
         let id = format!("c{}", self.dice.random_range(0..50)).parse();
         let id = id.expect("an id");
-        match self.dice.random_range(0..10) {
+        match self.dice.random_range(0..14) {
             0 => {
                 let alive = self.now_ms.checked_sub(self.dice.random_range(0..3_000));
                 let alive = alive.map(Timestamp::from_millis).filter(|_| self.dice.random());
@@ -110,13 +111,29 @@ impl<G: Game> Table<G> {
                 self.referee.on_presence(&who.player, change, cx)
             }
             2..=4 => {
-                self.now_ms = self.now_ms.max(self.referee.next_due()?.as_millis());
+                let due = self.referee.next_due()?;
+                // Nobody does anything for a while: rarely, or every clock of chess would run out.
+                if self.dice.random_ratio(1, 8) {
+                    self.now_ms = self.now_ms.max(due.as_millis());
+                }
                 let now = Timestamp::from_millis(self.now_ms);
+                if due > now {
+                    return None;
+                }
                 self.referee.on_time(&TurnContext { now, ..*cx })
+            }
+            // What is due comes before bots: they know no time, and come too late like anybody.
+            5..=7 if self.referee.next_due().is_some_and(|due| due <= cx.now) => {
+                self.referee.on_time(cx)
             }
             5..=7 => {
                 let seat = *self.referee.bots_to_act().choose(&mut self.dice)?;
                 self.referee.decide_for_bot(seat, cx).expect("legal")
+            }
+            8..=11 => {
+                let seat = Seat(self.dice.random_range(0..self.seats));
+                let command = self.offered(seat)?;
+                self.referee.decide(&player(seat.0), id, command, cx).ok().flatten()
             }
             _ => {
                 let seat = self.dice.random_range(0..self.seats);
@@ -131,11 +148,23 @@ impl<G: Game> Table<G> {
                     json!({ "type": "take", "count": 2 }),
                     json!({ "type": "declare", "value": 2 }),
                     json!({ "type": "redeal_accept" }),
+                    json!({ "type": "move", "san": "e4" }),
+                    json!({ "type": "offer_draw" }),
+                    json!({ "type": "decline_draw" }),
+                    json!({ "type": "accept_draw" }),
+                    json!({ "type": "claim_draw" }),
                 ];
                 let command = commands.choose(&mut self.dice)?.clone();
                 self.referee.decide(&who, id, command, cx).ok().flatten()
             }
         }
+    }
+
+    /// One of the commands that a seat's view offers, if the game's views do so.
+    fn offered(&mut self, seat: Seat) -> Option<Value> {
+        let frame = self.replica.snapshot(Viewer::Seated(seat), Format::Json);
+        let frame: Value = serde_json::from_slice(&frame).expect("a frame");
+        frame["view"]["game"]["choices"].as_array()?.choose(&mut self.dice).cloned()
     }
 
     /// Folds the log anew, on both sides, and compares.
@@ -212,5 +241,13 @@ proptest! {
     fn a_table_of_liap_tui_replays(seed: u64, start in start_rule(), steps in 0..600usize) {
         let setup = json!({ "target": 10, "pauses": { "turn_end_ms": 0, "scoring_ms": 3 } });
         check::<LiapTui>(setup, start, seed, steps)?;
+    }
+
+    #[test]
+    fn a_table_of_chess_replays(
+        seed: u64, start in start_rule(), initial_ms in 1_000..200_000u64, steps in 0..600usize,
+    ) {
+        let setup = json!({ "initial_ms": initial_ms, "increment_ms": 1_000 });
+        check::<Chess>(setup, start, seed, steps)?;
     }
 }

@@ -1,6 +1,6 @@
 //! Liap Tui with a leak planted in it, to see that the twin-world tests find one.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tablecast::domain::{
     Decision, Dice, Game, Outcome, Rejection, Seat, Timestamp, TurnContext, Viewer,
 };
@@ -12,7 +12,7 @@ pub(crate) const IN_EVENTS: u8 = 1;
 pub(crate) const IN_REFUSALS: u8 = 2;
 
 /// Leaks in one place.
-#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Leaky<const WHERE: u8>(LiapTui);
 
 /// A view that says how good somebody's hand is.

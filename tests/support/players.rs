@@ -12,11 +12,12 @@ use tablecast::domain::{
     Cause, CommandId, Identity, Kind, PresenceChange, Seat, Seating, StartRule, StreamSeq, TableId,
     TableOptions, TableSeq, Timestamp,
 };
+use tablecast::games::chess::Chess;
 use tablecast::games::liap_tui::LiapTui;
 use tablecast::protocol::envelope::{Envelope, Message};
 use tablecast::protocol::request::{
-    AdoptRequest, Adoption, CommandRequest, OpenRequest, PresenceNotice, Refusal, TableRequest,
-    Verdict, decode, encode,
+    AdoptRequest, Adoption, CommandRequest, GatewayBeat, OpenRequest, PresenceNotice, Refusal,
+    TableRequest, Verdict, decode, encode,
 };
 use tablecast::protocol::subject;
 use tablecast::runtime::clock::Clock;
@@ -73,7 +74,7 @@ async fn run(
     config: WorkerConfig,
     stop: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let catalog = Catalog::new().with::<Pebbles>().with::<LiapTui>();
+    let catalog = Catalog::new().with::<Pebbles>().with::<LiapTui>().with::<Chess>();
     worker::run(config, bus, catalog, (clock, Entropy::from_os()), stop).await
 }
 
@@ -83,9 +84,13 @@ pub(crate) struct Mortal(Option<Runtime>);
 
 impl Mortal {
     pub(crate) fn start(nats: NatsConfig, id: &str) -> Self {
+        Self::start_with(nats, id, &[])
+    }
+
+    pub(crate) fn start_with(nats: NatsConfig, id: &str, more: &[&str]) -> Self {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).enable_all().build().expect("threads");
-        let config = options(id, &[]);
+        let config = options(id, more);
         runtime.spawn(async move {
             let bus = connect(&nats, "mortal").await.expect("a bus");
             run(bus, Clock::System, config, CancellationToken::new()).await
@@ -196,7 +201,11 @@ impl Client {
     }
 
     pub(crate) async fn open(&self, request: &OpenRequest) -> Verdict {
-        let subject = subject::open(&kind(pebbles::KIND));
+        self.open_kind(pebbles::KIND, request).await
+    }
+
+    pub(crate) async fn open_kind(&self, kind_name: &str, request: &OpenRequest) -> Verdict {
+        let subject = subject::open(&kind(kind_name));
         decode(&self.ask(subject, encode(request)).await).expect("a verdict")
     }
 
@@ -207,11 +216,12 @@ impl Client {
         by: &str,
         command_id: &str,
         command: Value,
+        patience: Duration,
     ) -> Result<Verdict, RequestError> {
         let request = CommandRequest { by: player(by), id: id(command_id), command };
         let mail = &self.bus.mail;
         let request = TableRequest::Command(request);
-        let answer = mail.request(subject::cmd(table), encode(&request), SOON);
+        let answer = mail.request(subject::cmd(table), encode(&request), patience);
         Ok(decode(&answer.await?).expect("a verdict"))
     }
 
@@ -222,7 +232,7 @@ impl Client {
         command_id: &str,
         command: Value,
     ) -> Verdict {
-        let answer = self.try_command(table, by, command_id, command).await;
+        let answer = self.try_command(table, by, command_id, command, SOON).await;
         answer.expect("an answer")
     }
 
@@ -236,7 +246,10 @@ impl Client {
     ) -> Verdict {
         let persisted = async {
             loop {
-                match self.try_command(table, by, command_id, command.clone()).await {
+                // A worker that is just dying may swallow a command.
+                let patience = Duration::from_secs(1);
+                let command = command.clone();
+                match self.try_command(table, by, command_id, command, patience).await {
                     Ok(Verdict::Rejected(refusal)) if refusal.retry_after_ms.is_some() => {}
                     Ok(verdict) => return verdict,
                     Err(RequestError::NoResponders) => {
@@ -252,7 +265,7 @@ impl Client {
 
     pub(crate) async fn adopt(&self, table: TableId) -> Adoption {
         let subject = subject::adopt(&kind(pebbles::KIND));
-        let answer = self.ask(subject, encode(&AdoptRequest { table })).await;
+        let answer = self.ask(subject, encode(&AdoptRequest::new(table))).await;
         decode(&answer).expect("an adoption")
     }
 
@@ -261,9 +274,15 @@ impl Client {
         decode(&answer).expect("an answer")
     }
 
+    /// Says that gateway `g1` is alive, or that it stops.
+    pub(crate) async fn gateway_beats(&self, goodbye: bool) {
+        let beat = encode(&GatewayBeat { gateway: "g1".to_owned(), goodbye });
+        self.bus.mail.notify(subject::gate("g1"), beat).await.expect("sent");
+    }
+
     pub(crate) async fn presence(&self, table: TableId, who: &str, change: PresenceChange) {
-        let notice =
-            PresenceNotice { player: player(who).player, gateway: "g1".to_owned(), change };
+        let (player, gateway) = (player(who).player, "g1".to_owned());
+        let notice = PresenceNotice { table, player, gateway, change };
         let sent = self.bus.mail.notify(subject::seat(table), encode(&notice));
         sent.await.expect("sent");
     }

@@ -186,6 +186,10 @@ impl TinyWorker {
         if command.get("type").and_then(|tag| tag.as_str()) == Some("nothing") {
             return Verdict::Rejected(Refusal::new("nothing", "nothing was asked"));
         }
+        // Gateways send again what is not answered at once.
+        if let Some(seq) = owning.referee.verdict_on(&by.player, &id) {
+            return Verdict::Accepted { seq };
+        }
         match owning.referee.decide(&by, id, command, &self.cx()) {
             Ok(drafted) => {
                 self.store(owning, drafted).await;
@@ -217,8 +221,19 @@ impl TinyWorker {
         owned.expect("an owned table").disowned.cancel();
     }
 
+    /// Stops with everything it owns, as a process does that is killed.
+    pub(crate) fn kill(&self) {
+        self.stop.cancel();
+        self.tables.lock().expect("no panic").clear();
+    }
+
+    pub(crate) fn owns(&self, table: TableId) -> bool {
+        self.tables.lock().expect("no panic").contains_key(&table)
+    }
+
     pub(crate) async fn beat(&self, goodbye: bool) {
-        let beat = Beat { worker: self.id.clone(), tables: 0, goodbye };
+        let beat =
+            Beat { worker: self.id.clone(), tables: 0, full: false, interval_ms: 0, goodbye };
         let subject = subject::beat(&self.id);
         let told = self.bus.mail.notify(subject, request::encode(&beat));
         told.await.expect("told");

@@ -6,7 +6,7 @@ use tablecast::domain::{
 };
 use tablecast::protocol::close::CloseCode;
 use tablecast::protocol::frame::{
-    CommitFrame, LobbyEntry, LobbySeat, LobbyStatus, ServerFrame, SnapshotFrame,
+    BusStatus, CommitFrame, LobbyEntry, LobbySeat, LobbyStatus, ServerFrame, SnapshotFrame,
 };
 use tablecast::protocol::request::Refusal;
 
@@ -38,10 +38,13 @@ fn connection_frames() -> Vec<Golden> {
         message: "in a sentence".to_owned(),
         retry_after_ms,
     };
+    let status = |bus| ServerFrame::Status { bus, since: AT };
     vec![
         Golden::of("welcome_spectator", &welcome(None)),
         Golden::of("welcome_player", &welcome(Some("guest-1"))),
         Golden::of("pong", &ServerFrame::Pong { data: 7, now: AT }),
+        Golden::of("status_unavailable", &status(BusStatus::Unavailable)),
+        Golden::of("status_ok", &status(BusStatus::Ok)),
         Golden::of("error_malformed", &error("malformed", None)),
         Golden::of("error_throttled", &error("throttled", Some(50))),
         Golden::of(

@@ -204,6 +204,10 @@ impl Mail for MemoryMail {
         }
         Ok(arrivals(heard))
     }
+
+    fn connects(&self) -> u64 {
+        self.connection.faults.connects()
+    }
 }
 
 #[cfg(test)]

@@ -86,6 +86,8 @@ pub struct Faults {
 #[derive(Debug, Default)]
 struct Switches {
     outage: bool,
+    /// Outages that are over.
+    mended: u64,
     full: bool,
     delay: Duration,
     live_delay: Duration,
@@ -139,7 +141,10 @@ impl Network {
 impl Faults {
     /// Cuts the connection, or mends it: nothing gets through in either direction.
     pub fn set_outage(&self, outage: bool) {
-        self.switches().outage = outage;
+        let mut switches = self.switches();
+        let is_mended = std::mem::replace(&mut switches.outage, outage) && !outage;
+        switches.mended += u64::from(is_mended);
+        drop(switches);
         self.changed.send_replace(());
     }
 
@@ -174,6 +179,10 @@ impl Faults {
 
     fn is_outage(&self) -> bool {
         self.switches().outage
+    }
+
+    fn connects(&self) -> u64 {
+        1 + self.switches().mended
     }
 
     fn is_full(&self) -> bool {

@@ -122,7 +122,7 @@ impl Roles {
         let bus = connect(nats, "bench gateway").await?;
         let (metrics, gateway_stop) = (role.metrics.clone(), stop.clone());
         tasks.spawn(async move {
-            let time = Clock::System;
+            let time = (Clock::System, Entropy::from_os());
             Ok(gateway::run(config, listener, bus, catalog, time, metrics, gateway_stop).await?)
         });
         Ok(Self { address, stop, tasks })

@@ -17,12 +17,13 @@ use super::latencies::{Latencies, Percentiles};
 use super::server::{Measured, ServerArgs};
 use crate::bus::connect::{NatsConfig, client, connect};
 use crate::bus::{Append, Bus, provision};
-use crate::catalog::{Catalog, Drafted, Referee, Rules, SavedState};
+use crate::catalog::{Catalog, Drafted, Referee, Rules};
 use crate::cli::{Role, print};
 use crate::domain::{
     Cause, CommandId, Identity, Opening, Seating, StartRule, StreamSeq, TableOptions, TableSeq,
     WorkerId,
 };
+use crate::protocol::envelope::SavedState;
 use crate::protocol::subject::{self, Address};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;

@@ -5,6 +5,7 @@ mod commands;
 mod counter;
 mod latencies;
 mod load;
+mod recovery;
 mod server;
 
 use clap::{Args, Subcommand};
@@ -24,11 +25,14 @@ enum What {
     Commands(commands::CommandsArgs),
     /// Getting one long table of many into memory: all its commits, or a snapshot and what followed.
     Load(load::LoadArgs),
+    /// The kill of a worker that owns many tables, and what tables cost in memory.
+    Recovery(recovery::RecoveryArgs),
 }
 
 pub(super) async fn run(args: BenchArgs, role: Role) -> anyhow::Result<()> {
     match args.what {
         What::Commands(args) => commands::run(args, role).await,
         What::Load(args) => load::run(args, role).await,
+        What::Recovery(args) => recovery::run(args, role).await,
     }
 }

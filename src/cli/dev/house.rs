@@ -1,6 +1,6 @@
-//! The house: keeps tables with bots going, and one with a free seat, so that there is something to see.
+//! The house: keeps tables with bots going, and some with a free seat, so that there is something to see.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -23,6 +23,7 @@ use crate::runtime::entropy::Entropy;
 
 /// How long a worker may take to be there, and to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+const NO_BOTS: &str = "no game here has bots";
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -42,13 +43,15 @@ impl House {
         let mut kept = Kept::default();
         let known = |entry: &LobbyEntry| self.catalog.get(&entry.kind).is_some();
         for entry in self.bus.lobby.list().await?.into_iter().filter(known) {
-            let request = encode(&AdoptRequest { table: entry.table });
+            let request = encode(&AdoptRequest::new(entry.table));
             let answer = self.ask(subject::adopt(&entry.kind), request).await?;
             match (decode(&answer)?, entry.status) {
                 (Adoption::Owned { .. }, LobbyStatus::Running) => {
-                    kept.running.insert(entry.table);
+                    kept.running.insert(entry.table, entry.kind);
                 }
-                (Adoption::Owned { .. }, LobbyStatus::Waiting) => kept.waiting = Some(entry.table),
+                (Adoption::Owned { .. }, LobbyStatus::Waiting) => {
+                    kept.waiting.insert(entry.table, entry.kind);
+                }
                 (Adoption::Declined(refusal), _) => {
                     info!(table.id = %entry.table, code = %refusal.code, "a leftover is not taken");
                     self.bus.lobby.remove(entry.table).await?;
@@ -58,7 +61,7 @@ impl House {
         Ok(kept)
     }
 
-    /// Keeps `tables` tables of bots running, and one waiting for a player, until cancelled.
+    /// Keeps `tables` tables of bots running, and one of each game waiting for a player, until cancelled.
     ///
     /// # Errors
     /// If a table cannot be opened.
@@ -67,15 +70,19 @@ impl House {
         let mut changes = self.watch().await;
         loop {
             while kept.running.len() < tables {
-                kept.running.insert(self.open(Seats::AllBots, kept.running.len()).await?);
+                let scarcest = self.playable().min_by_key(|kind| kept.running_of(kind));
+                let kind = scarcest.context(NO_BOTS)?;
+                kept.running.insert(self.open(kind, Seats::AllBots).await?, kind.clone());
             }
-            if kept.waiting.is_none() && tables > 0 {
-                kept.waiting = Some(self.open(Seats::OneOpen, 0).await?);
+            for kind in self.playable().filter(|_| tables > 0) {
+                if !kept.waiting.values().any(|waiting| waiting == kind) {
+                    kept.waiting.insert(self.open(kind, Seats::OneOpen).await?, kind.clone());
+                }
             }
             match changes.next().await {
                 Some(LobbyChange::Removed(table)) => kept.forget(table),
                 Some(LobbyChange::Put(entry)) if entry.status == LobbyStatus::Running => {
-                    kept.waiting.take_if(|waiting| *waiting == entry.table);
+                    kept.waiting.remove(&entry.table);
                 }
                 Some(LobbyChange::Put(_)) => {}
                 None => changes = self.watch().await,
@@ -93,9 +100,11 @@ impl House {
         let mut kept = Kept::default();
         while played.len() < games || !kept.running.is_empty() {
             while played.len() < games && kept.running.len() < at_once {
-                let table = self.open(Seats::AllBots, played.len()).await?;
+                let turn = played.len() % self.playable().count().max(1);
+                let kind = self.playable().nth(turn).context(NO_BOTS)?;
+                let table = self.open(kind, Seats::AllBots).await?;
                 played.push(table);
-                kept.running.insert(table);
+                kept.running.insert(table, kind.clone());
             }
             match changes.next().await {
                 Some(LobbyChange::Removed(table)) => kept.forget(table),
@@ -117,14 +126,13 @@ impl House {
         }
     }
 
-    /// Opens a table of the house. `turn` goes through the games that have bots.
-    async fn open(&self, seats: Seats, turn: usize) -> anyhow::Result<TableId> {
-        let playable: Vec<&Kind> = self
-            .catalog
-            .kinds()
-            .filter(|kind| self.catalog.get(kind).is_some_and(|rules| rules.has_bots()))
-            .collect();
-        let kind = playable.get(turn % playable.len().max(1)).context("no game here has bots")?;
+    /// The games that have bots.
+    fn playable(&self) -> impl Iterator<Item = &Kind> {
+        self.catalog.rules().filter(|rules| rules.has_bots()).map(|rules| rules.kind())
+    }
+
+    /// Opens a table of the house.
+    async fn open(&self, kind: &Kind, seats: Seats) -> anyhow::Result<TableId> {
         let rules = self.catalog.get(kind).expect("the kind is out of the catalog");
         let table = self.entropy.table_id(Clock::System.now());
         let request = encode(&self.request(table, &**rules, seats)?);
@@ -198,15 +206,19 @@ impl House {
 /// The tables that the house keeps going.
 #[derive(Debug, Default)]
 struct Kept {
-    running: BTreeSet<TableId>,
-    /// The one with a free seat.
-    waiting: Option<TableId>,
+    running: BTreeMap<TableId, Kind>,
+    /// Those with a free seat.
+    waiting: BTreeMap<TableId, Kind>,
 }
 
 impl Kept {
+    fn running_of(&self, kind: &Kind) -> usize {
+        self.running.values().filter(|running| *running == kind).count()
+    }
+
     fn forget(&mut self, table: TableId) {
         self.running.remove(&table);
-        self.waiting.take_if(|waiting| *waiting == table);
+        self.waiting.remove(&table);
     }
 }
 

@@ -153,10 +153,10 @@ impl Roles {
 
         let (catalog, metrics) = (role.catalog.clone(), role.metrics.clone());
         let (bus_of_gateway, stop_gateway) = (bus.clone(), stop.clone());
+        let time = (Clock::System, entropy.clone());
         tasks.spawn(async move {
-            let clock = Clock::System;
             let bus = bus_of_gateway;
-            Ok(gateway::run(gateway, listener, bus, catalog, clock, metrics, stop_gateway).await?)
+            Ok(gateway::run(gateway, listener, bus, catalog, time, metrics, stop_gateway).await?)
         });
 
         let house = House { bus, catalog: role.catalog.clone(), entropy, pace: args.pace };

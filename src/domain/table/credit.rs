@@ -53,6 +53,13 @@ impl<G: Game> Draft<'_, G> {
         self.credit(since, CreditReason::NoOwner);
     }
 
+    /// Gives back what clocks that stand have lost up to now.
+    pub(super) fn credit_standing(&mut self) {
+        if let Some(since) = self.table.clocks_stand_since() {
+            self.credit(since, CreditReason::GatewayLost);
+        }
+    }
+
     /// A player whose gateway was gone is back, or counts as having left: the clocks go on.
     pub(super) fn credit_return(&mut self, seat: Seat) {
         let Some(lost_at) = self.table.gateway_lost_at(seat) else {

@@ -131,6 +131,8 @@ impl<G: Game> Draft<'_, G> {
             return Err(TableRule::NotStarted.into());
         }
         self.return_to(seat);
+        // A clock that stands has not run out, whatever the game would think of its deadline.
+        self.credit_standing();
         let events = self.table.game.decide(seat, command, self.cx).map_err(Refused::Game)?;
         if events.is_empty() && !self.is_empty() {
             return Ok(());

@@ -69,6 +69,12 @@ impl<G: Game> Table<G> {
         here.filter_map(|state| state.player().cloned()).collect()
     }
 
+    /// Players who owe a decision.
+    pub fn players_awaited(&self) -> Vec<PlayerId> {
+        let seats = self.humans_awaited().into_iter();
+        seats.filter_map(|seat| self.seats.get(seat.index())?.player().cloned()).collect()
+    }
+
     /// The seats that a bot is to decide for at this moment, rising.
     pub fn bots_to_act(&self) -> Vec<Seat> {
         if self.status != super::Status::Running {

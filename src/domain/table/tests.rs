@@ -412,6 +412,20 @@ fn the_loss_of_a_gateway_stops_no_clock_of_others() {
 }
 
 #[test]
+fn a_move_of_another_player_gives_a_standing_clock_its_time() {
+    let options = TableOptions { turn_limit_ms: Some(2_000), ..TableOptions::default() };
+    let mut play = Play::open(vec![human("ann"), human("bea")], options);
+    play.seat("ann", SeatCommand::Start).unwrap();
+    play.lose_gateway("ann", 1_000);
+    play.now = 4_000;
+    let events = play.draw("bea").unwrap();
+    assert_eq!(credited(&events), Some((3_000, CreditReason::GatewayLost)));
+    play.now = 5_000;
+    let events = play.presence("ann", PresenceChange::Came);
+    assert_eq!(credited(&events), Some((1_000, CreditReason::GatewayLost)));
+}
+
+#[test]
 fn who_does_not_come_back_is_played_for_and_clocks_go_on() {
     let mut play = limited();
     play.lose_gateway("ann", 1_000);

@@ -2,6 +2,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -12,14 +13,16 @@ use crate::domain::{
     Cause, Identity, Opening, Seat, Seating, StartRule, TableOptions, TableSeq, Timestamp,
     TurnContext,
 };
+use crate::gateway::breaker::Breaker;
 use crate::gateway::hidden_number::HiddenNumber;
 use crate::gateway::mailbox::{ConnectionId, Mailbox};
 use crate::gateway::outbox::{Next, OutboxLimits};
-use crate::gateway::owners::Owners;
+use crate::gateway::owners::{CareLimits, For, Owners};
 use crate::gateway::throttle::Rate;
 use crate::protocol::frame::Deliver;
 use crate::protocol::subject::Address;
 use crate::runtime::clock::Clock;
+use crate::runtime::entropy::Entropy;
 
 const LINGER: Duration = Duration::from_secs(30);
 
@@ -29,6 +32,7 @@ struct Scene {
     catalog: Catalog,
     clock: Clock,
     hub: Arc<Hub>,
+    owners: Arc<Owners>,
 }
 
 /// One table, its worker's side and its place in the log.
@@ -45,18 +49,25 @@ impl Scene {
         let (bus, faults) = memory::bus(NonZeroU16::MIN);
         let catalog = Catalog::new().with::<HiddenNumber>();
         let clock = Clock::simulated(Timestamp::from_millis(1_795_000_000_000));
+        let many = NonZeroU32::new(1000).unwrap();
+        let limits =
+            CareLimits { silence: Duration::from_millis(700), rate: Rate::per_second(many, many) };
+        let owners = Owners::new(limits, Entropy::from_seed([4; 32]));
         let context = FeedContext {
             bus: bus.clone(),
             catalog: catalog.clone(),
             clock,
-            owners: Arc::new(Owners::default()),
+            entropy: Entropy::from_seed([3; 32]),
+            owners: Arc::clone(&owners),
+            breaker: Breaker::new(clock.now()),
+            reads: Semaphore::new(1),
             ring_len: 4,
             linger: LINGER,
             gateway: "g1".into(),
             shutdown: CancellationToken::new(),
         };
         let hub = Hub::new(context, TaskTracker::new());
-        Self { bus, faults, catalog, clock, hub }
+        Self { bus, faults, catalog, clock, hub, owners }
     }
 
     fn cx(&self) -> TurnContext {
@@ -252,12 +263,44 @@ async fn a_feed_ends_some_time_after_its_last_follower_left() {
     // Whoever comes back in time finds it as it was.
     assert!(Arc::ptr_eq(&feed, &scene.join(&mailbox, playing.table, None)));
     tokio::time::sleep(LINGER * 2).await;
-    assert_eq!(scene.hub.running().len(), 1);
+    assert!(scene.hub.is_running(playing.table));
     feed.leave(mailbox.connection);
     tokio::time::sleep(LINGER + Duration::from_secs(1)).await;
-    assert_eq!(scene.hub.running().len(), 0);
+    assert!(!scene.hub.is_running(playing.table));
     let other = scene.join(&mailbox, playing.table, None);
     assert!(!Arc::ptr_eq(&feed, &other));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_is_known_to_be_its_last_claimants() {
+    let scene = Scene::new();
+    let mut playing = scene.open().await;
+    let mailbox = Scene::mailbox(1);
+    let feed = scene.join(&mailbox, playing.table, None);
+    frames(&mailbox, &feed, 2).await;
+    let [first, second] = ["w", "w2"].map(|worker| worker.parse().unwrap());
+    let of = |worker| scene.hub.running_of(worker).len();
+    assert_eq!((of(&first), of(&second)), (1, 0));
+    let claim = playing.referee.claim(second.clone(), None, &scene.cx());
+    playing.store(&scene.bus, claim.payload).await;
+    frames(&mailbox, &feed, 1).await;
+    assert_eq!((of(&first), of(&second)), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_seen_settles_what_was_going_to_be_asked() {
+    let scene = Scene::new();
+    let mut playing = scene.open().await;
+    let mailbox = Scene::mailbox(1);
+    let feed = scene.join(&mailbox, playing.table, None);
+    frames(&mailbox, &feed, 2).await;
+    let kind = playing.address.kind.clone();
+    scene.owners.look_after(playing.table, kind, For::Followers);
+    assert_eq!(scene.owners.orphans(), 1);
+    let claim = playing.referee.claim("w2".parse().unwrap(), None, &scene.cx());
+    playing.store(&scene.bus, claim.payload).await;
+    frames(&mailbox, &feed, 1).await;
+    assert_eq!(scene.owners.orphans(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,6 +16,7 @@ use tablecast::protocol::frame::Format;
 use tablecast::protocol::subject::Address;
 use tablecast::runtime::clock::Clock;
 use tablecast::runtime::config::from_args;
+use tablecast::runtime::entropy::Entropy;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -72,7 +73,8 @@ impl World {
         let catalog = Catalog::new().with::<G>();
         let (own, stop) = (server.bus(&[]).await, CancellationToken::new());
         task.spawn(async move {
-            gateway::run(config, listener, own, catalog, Clock::System, metrics(), stop)
+            let time = (Clock::System, Entropy::from_os());
+            gateway::run(config, listener, own, catalog, time, metrics(), stop)
                 .await
                 .expect("a gateway");
         });

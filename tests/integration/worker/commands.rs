@@ -93,33 +93,3 @@ async fn a_game_that_is_over_when_it_begins_is_completed() {
     worker.stopped().await;
     assert_eq!(client.bus.lobby.list().await.expect("a list"), []);
 }
-
-#[tokio::test]
-async fn a_full_worker_declines_until_there_is_room() {
-    let (_server, _worker, client) =
-        one_worker(&["--tables-max", "1", "--ended-linger", "0s"]).await;
-    let first = pebbles_of(&[crate::players::human("ann"), Seating::Open], json!({}));
-    let (second, mut known) = (two_players(), first.clone());
-    assert_eq!(client.open(&first).await, accepted(1));
-    let refusal = refused(client.open(&second).await);
-    assert_eq!(refusal.code, "at_capacity");
-    assert!(refusal.retry_after_ms.is_some());
-    // A table that is open needs no room.
-    assert_eq!(client.open(&known).await, accepted(1));
-    known.id = id("another");
-    assert_eq!(refused(client.open(&known).await).code, "table_exists");
-
-    let bob = client.command(first.table, "bob", "sit", json!({ "type": "table.sit" })).await;
-    assert_eq!(bob, accepted(2));
-    for (number, by) in ["ann", "bob", "ann", "bob"].into_iter().enumerate() {
-        let count = if number == 3 { 1 } else { 3 };
-        client.command(first.table, by, &format!("t{number}"), take(count)).await;
-    }
-    client.markers(first.table).await;
-    let opened = async {
-        while client.open(&second).await != accepted(1) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(crate::players::SOON, opened).await.expect("room in time");
-}

@@ -1,8 +1,12 @@
 //! Workers on a real log, asked as gateways ask them.
 
 mod adoption;
+mod capacity;
 mod commands;
+mod credit;
 mod faults;
+mod hand_over;
+mod sleep;
 mod time;
 
 use tablecast::runtime::clock::Clock;

@@ -18,6 +18,25 @@ async fn a_turn_ends_by_a_move_or_by_its_limit() {
 }
 
 #[tokio::test]
+async fn a_flag_falls_by_itself() {
+    let (_server, _worker, client) = one_worker(&[]).await;
+    let setup = json!({ "initial_ms": 1_000, "increment_ms": 0 });
+    let request = pebbles_of(&[human("ann"), human("bob")], setup);
+    let table = request.table;
+    client.open_kind("chess", &request).await;
+    let e4 = json!({ "type": "move", "san": "e4" });
+    assert_eq!(client.command(table, "ann", "a1", e4).await, accepted(2));
+    client.wait_for(table, "table.completed").await;
+    let commits = client.commits(table).await;
+    let clock = commits.last().expect("an end");
+    let result = serde_json::to_value(&clock.events[0]).expect("an event");
+    assert_eq!((&result["reason"], &result["by"]), (&json!("timeout"), &json!(1)));
+    assert_eq!((&result["winners"], &result["left_ms"][1]), (&json!([0]), &json!(0)));
+    let thought = clock.at.millis_since(commits[1].at);
+    assert!((1_000..3_000).contains(&thought), "Black's flag fell after {thought} ms");
+}
+
+#[tokio::test]
 async fn a_player_who_thinks_too_long_is_helped_and_keeps_the_seat() {
     let (_server, _worker, client) = one_worker(&[]).await;
     let mut request = two_players();

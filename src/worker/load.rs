@@ -1,0 +1,190 @@
+//! A table's state from the log: from its newest snapshot and the commits since, else from all its commits.
+
+use metrics::counter;
+use tracing::{debug, error, info};
+
+use super::answer::LATER_MS;
+use super::tables::Worker;
+use crate::bus::{Entry, ReadError, Stored};
+use crate::catalog::{FoldError, Referee, Rules};
+use crate::domain::{OpeningError, StreamSeq, WorkerId};
+use crate::protocol::envelope::{DecodeError, Message, Snapshot, VERSION};
+use crate::protocol::request::Refusal;
+use crate::protocol::subject::Address;
+
+/// A table as the log has it.
+pub(super) struct Loaded {
+    pub(super) referee: Box<dyn Referee>,
+    /// The log's position of its last commit.
+    pub(super) last: StreamSeq,
+    /// Who appended that.
+    pub(super) owner: Option<WorkerId>,
+}
+
+/// Loads a table. Messages that are no commits of it are set aside and skipped.
+pub(super) async fn load(worker: &Worker, address: &Address) -> Result<Loaded, Refusal> {
+    let rules = worker.catalog.get(&address.kind).expect("only kinds of the catalog are served");
+    if let Some(snapshot) = newest_snapshot(worker, address).await {
+        refuse_other_rules(address, snapshot.rules, rules.rules_version())?;
+        if let Some(restored) = rules.restore(address.table, &snapshot.state) {
+            let loaded =
+                Loaded { referee: restored, last: snapshot.last, owner: Some(snapshot.worker) };
+            if let Some(loaded) = with_tail(worker, address, loaded).await? {
+                counter!("tablecast_worker_loads_total", "from" => "snapshot").increment(1);
+                return Ok(loaded);
+            }
+        }
+        // Of another version, or not of this log: it is a short cut, no more.
+        counter!("tablecast_worker_snapshots_ignored_total").increment(1);
+        debug!(table.id = %address.table, "the snapshot of table {} is ignored", address.table);
+    }
+    counter!("tablecast_worker_loads_total", "from" => "commits").increment(1);
+    from_commits(worker, address, &**rules).await
+}
+
+/// A snapshot is never needed, so any trouble with it means that there is none.
+async fn newest_snapshot(worker: &Worker, address: &Address) -> Option<Snapshot> {
+    let bytes = worker.bus.snapshots.newest(address).await.ok()??;
+    Snapshot::decode(&bytes, address.table).ok().filter(|found| found.kind == address.kind)
+}
+
+/// The restored state with what has been appended since. Nothing if that does not follow it.
+async fn with_tail(
+    worker: &Worker,
+    address: &Address,
+    mut loaded: Loaded,
+) -> Result<Option<Loaded>, Refusal> {
+    for entry in entries(worker, address, loaded.last.next()).await? {
+        match loaded.referee.fold(&entry.payload) {
+            Ok(()) => {}
+            Err(FoldError::OutOfOrder { .. } | FoldError::NotOpened) => return Ok(None),
+            Err(reason @ (FoldError::Decode(_) | FoldError::Opening(_))) => {
+                refuse_if_newer(&reason)?;
+                set_aside(worker, &entry, &reason).await;
+            }
+        }
+        loaded.last = entry.seq;
+        loaded.owner = entry.worker;
+    }
+    Ok(Some(loaded))
+}
+
+async fn from_commits(
+    worker: &Worker,
+    address: &Address,
+    rules: &dyn Rules,
+) -> Result<Loaded, Refusal> {
+    let entries = entries(worker, address, StreamSeq::ZERO).await?;
+    let mut referee: Option<Box<dyn Referee>> = None;
+    for entry in &entries {
+        let folded = match &mut referee {
+            Some(referee) => referee.fold(&entry.payload),
+            None => rules.referee(address.table, &entry.payload).map(|first| {
+                referee = Some(first);
+            }),
+        };
+        if let Err(reason) = folded {
+            refuse_if_newer(&reason)?;
+            set_aside(worker, entry, &reason).await;
+        }
+        if let Some(referee) = &referee {
+            refuse_other_rules(address, referee.rules(), rules.rules_version())?;
+        }
+    }
+    match (referee, entries.last()) {
+        (Some(referee), Some(last)) => {
+            Ok(Loaded { referee, last: last.seq, owner: last.worker.clone() })
+        }
+        _ => Err(Refusal::new(
+            "unknown_table",
+            format!("there is no {} table {}", address.kind, address.table),
+        )),
+    }
+}
+
+/// What stands at an address from a position on.
+async fn entries(
+    worker: &Worker,
+    address: &Address,
+    from: StreamSeq,
+) -> Result<Vec<Entry>, Refusal> {
+    let entries = worker.bus.log.read(address.table, from).await;
+    let mut entries = entries.map_err(|error| unreadable(&error))?;
+    // Somebody may have written under the table's id on the subject of another kind.
+    entries.retain(|entry| entry.address == *address);
+    if entries.iter().any(|entry| entry.what == Stored::Tombstone) {
+        worker.lobby.set(address.table, None);
+        let message = "the game is over and in the archive";
+        return Err(Refusal::new("archived", message));
+    }
+    Ok(entries)
+}
+
+/// A table's state as it is kept for whoever loads it next.
+pub(super) fn snapshot(
+    worker: &Worker,
+    address: &Address,
+    referee: &dyn Referee,
+    last: StreamSeq,
+) -> Snapshot {
+    Snapshot {
+        v: VERSION,
+        table: address.table,
+        kind: address.kind.clone(),
+        rules: referee.rules(),
+        last,
+        worker: worker.id.clone(),
+        state: referee.state(),
+    }
+}
+
+/// What this binary cannot read yet is no poison: skipping it would write over it.
+fn refuse_if_newer(reason: &FoldError) -> Result<(), Refusal> {
+    let is_newer = match reason {
+        FoldError::Decode(DecodeError::Version { .. })
+        | FoldError::Opening(OpeningError::Setup { .. }) => true,
+        FoldError::Decode(DecodeError::Malformed(_) | DecodeError::OtherTable { .. })
+        | FoldError::Opening(OpeningError::OtherKind { .. })
+        | FoldError::OutOfOrder { .. }
+        | FoldError::NotOpened => false,
+    };
+    if !is_newer {
+        return Ok(());
+    }
+    Err(Refusal::new("newer_version", reason.to_string()).retry_after_ms(LATER_MS))
+}
+
+/// Events of other rules need not decode here, so this is asked before they are folded.
+pub(super) fn refuse_other_rules(address: &Address, pinned: u32, ours: u32) -> Result<(), Refusal> {
+    if pinned == ours {
+        return Ok(());
+    }
+    let (table, kind) = (address.table, &address.kind);
+    counter!("tablecast_worker_rules_declined_total").increment(1);
+    info!(
+        table.id = %table, %kind, pinned, ours,
+        "table {table} plays by version {pinned} of {kind}, this worker has {ours}: declined"
+    );
+    Err(Refusal::new(
+        "rules_version",
+        format!("the table plays by version {pinned} of its rules, this worker has {ours}"),
+    )
+    .retry_after_ms(LATER_MS))
+}
+
+async fn set_aside(worker: &Worker, entry: &Entry, reason: &FoldError) {
+    let (table, seq) = (entry.address.table, entry.seq.get());
+    counter!("tablecast_worker_poison_total").increment(1);
+    error!(
+        table.id = %table, stream_seq = seq, %reason,
+        "message {seq} is no commit of table {table}: set aside and skipped"
+    );
+    let aside = worker.bus.log.set_aside(entry.address.shard, entry, &reason.to_string()).await;
+    if let Err(error) = aside {
+        error!(stream_seq = seq, %error, "message {seq} could not be copied, it stays where it is");
+    }
+}
+
+pub(super) fn unreadable(error: &ReadError) -> Refusal {
+    Refusal::new("unavailable", error.to_string()).retry_after_ms(LATER_MS)
+}
