@@ -57,6 +57,23 @@ pub trait EventLog: Debug + Send + Sync {
     /// May come from a replica that lags: a writer learns of what it missed when its append is refused.
     async fn read(&self, table: TableId, from: StreamSeq) -> Result<Vec<Entry>, ReadError>;
 
+    /// The last entry at an address. May come from a replica that lags.
+    ///
+    /// With [`EventLog::entry`] the way back from the last entry: quick for a short way, however many other
+    /// tables' entries lie between, which [`EventLog::read`] has to pass.
+    async fn newest(&self, address: &Address) -> Result<Option<Entry>, ReadError> {
+        let mut entries = self.read(address.table, StreamSeq::ZERO).await?;
+        entries.retain(|entry| entry.address == *address);
+        Ok(entries.pop())
+    }
+
+    /// The table's entry at a position, if it is there. May be asked of a replica that lags.
+    async fn entry(&self, address: &Address, at: StreamSeq) -> Result<Option<Entry>, ReadError> {
+        // From the first on, since only what comes after another entry tells which that is.
+        let entries = self.read(address.table, StreamSeq::ZERO).await?;
+        Ok(entries.into_iter().find(|entry| entry.seq == at && entry.address == *address))
+    }
+
     /// Position of the last entry at an address, from the leader: nothing that is stored is missed.
     /// [`StreamSeq::ZERO`] if there is none.
     async fn last(&self, address: &Address) -> Result<StreamSeq, ReadError>;
@@ -125,8 +142,8 @@ pub struct Entry {
     pub address: Address,
     /// Its position.
     pub seq: StreamSeq,
-    /// The position of the entry before it on the same subject; [`StreamSeq::ZERO`] if none, or if it is the
-    /// first of a [`EventLog::read`], which does not look further back.
+    /// The position of the entry before it on the same subject; [`StreamSeq::ZERO`] if none, if it is the
+    /// first of a [`EventLog::read`], which does not look further back, or if its writer did not say.
     pub previous: StreamSeq,
     /// The append's id, if it came with one.
     pub id: Option<String>,

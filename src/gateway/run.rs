@@ -33,7 +33,7 @@ use crate::runtime::entropy::Entropy;
 use crate::runtime::health::{self, Readiness};
 
 /// How often a gateway says that it is alive.
-const BEAT: Duration = Duration::from_secs(1);
+const BEAT: Duration = Duration::from_millis(250);
 
 /// Why a gateway stopped without being told to.
 #[derive(Debug, thiserror::Error)]

@@ -161,6 +161,21 @@ pub trait Message: Serialize + DeserializeOwned {
     }
 }
 
+/// The number of the commit in a message, whatever its events are. Nothing if it is no commit of `table`.
+pub fn commit_seq(payload: &[u8], table: TableId) -> Option<TableSeq> {
+    #[derive(Deserialize)]
+    struct Head {
+        table: TableId,
+        commit: Numbered,
+    }
+    #[derive(Deserialize)]
+    struct Numbered {
+        seq: TableSeq,
+    }
+    let head: Head = rmp_serde::from_slice(payload).ok()?;
+    (head.table == table).then_some(head.commit.seq)
+}
+
 impl<E: Serialize + DeserializeOwned> Message for Envelope<E> {
     fn table(&self) -> TableId {
         self.table

@@ -29,7 +29,7 @@ pub struct WorkerConfig {
     #[arg(long, env = "TABLECAST_WORKER_SLEEP_AFTER", default_value = "60s", value_parser = humantime::parse_duration)]
     pub sleep_after: Duration,
     /// After how many commits a table's state is saved beside the log, so that it loads quickly.
-    #[arg(long, env = "TABLECAST_WORKER_SNAPSHOT_EVERY", default_value = "100")]
+    #[arg(long, env = "TABLECAST_WORKER_SNAPSHOT_EVERY", default_value = "50")]
     pub snapshot_every: NonZeroU32,
     /// How long handing the tables over to other workers may take when this process is asked to stop.
     #[arg(long, env = "TABLECAST_WORKER_DRAIN_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]

@@ -7,10 +7,13 @@ use super::answer::LATER_MS;
 use super::tables::Worker;
 use crate::bus::{Entry, ReadError, Stored};
 use crate::catalog::{FoldError, Referee, Rules};
-use crate::domain::{OpeningError, StreamSeq, WorkerId};
-use crate::protocol::envelope::{DecodeError, Message, Snapshot, VERSION};
+use crate::domain::{OpeningError, StreamSeq, TableSeq, WorkerId};
+use crate::protocol::envelope::{DecodeError, Message, Snapshot, VERSION, commit_seq};
 use crate::protocol::request::Refusal;
 use crate::protocol::subject::Address;
+
+/// Up to how many commits are found from the last one back. Each takes a round trip of some 0.15 ms.
+const WAY_BACK_MAX: u64 = 64;
 
 /// A table as the log has it.
 pub(super) struct Loaded {
@@ -54,7 +57,7 @@ async fn with_tail(
     address: &Address,
     mut loaded: Loaded,
 ) -> Result<Option<Loaded>, Refusal> {
-    for entry in entries(worker, address, loaded.last.next()).await? {
+    for entry in entries_after(worker, address, loaded.last, loaded.referee.last_seq()).await? {
         match loaded.referee.fold(&entry.payload) {
             Ok(()) => {}
             Err(FoldError::OutOfOrder { .. } | FoldError::NotOpened) => return Ok(None),
@@ -74,7 +77,7 @@ async fn from_commits(
     address: &Address,
     rules: &dyn Rules,
 ) -> Result<Loaded, Refusal> {
-    let entries = entries(worker, address, StreamSeq::ZERO).await?;
+    let entries = entries_after(worker, address, StreamSeq::ZERO, TableSeq::ZERO).await?;
     let mut referee: Option<Box<dyn Referee>> = None;
     for entry in &entries {
         let folded = match &mut referee {
@@ -102,22 +105,77 @@ async fn from_commits(
     }
 }
 
-/// What stands at an address from a position on.
-async fn entries(
+/// What stands at an address after a commit.
+///
+/// Few commits are found from the last one back, one by one: the server finds each at once. Read from the
+/// front, it would look through all that other tables have appended since.
+async fn entries_after(
     worker: &Worker,
     address: &Address,
-    from: StreamSeq,
+    after: StreamSeq,
+    seq: TableSeq,
 ) -> Result<Vec<Entry>, Refusal> {
-    let entries = worker.bus.log.read(address.table, from).await;
-    let mut entries = entries.map_err(|error| unreadable(&error))?;
-    // Somebody may have written under the table's id on the subject of another kind.
-    entries.retain(|entry| entry.address == *address);
+    let way_back = way_back(worker, address, after, seq).await;
+    let entries = match way_back.map_err(|error| unreadable(&error))? {
+        Some(entries) => entries,
+        None => {
+            let entries = worker.bus.log.read(address.table, after.next()).await;
+            let mut entries = entries.map_err(|error| unreadable(&error))?;
+            // Somebody may have written under the table's id on the subject of another kind.
+            entries.retain(|entry| entry.address == *address);
+            entries
+        }
+    };
     if entries.iter().any(|entry| entry.what == Stored::Tombstone) {
         worker.lobby.set(address.table, None);
         let message = "the game is over and in the archive";
         return Err(Refusal::new("archived", message));
     }
     Ok(entries)
+}
+
+/// The entries after a commit, found from the last one back. Nothing if that is a long way, or if something
+/// on it does not lead further back.
+async fn way_back(
+    worker: &Worker,
+    address: &Address,
+    after: StreamSeq,
+    seq: TableSeq,
+) -> Result<Option<Vec<Entry>>, ReadError> {
+    let log = &worker.bus.log;
+    let Some(newest) = log.newest(address).await? else {
+        return Ok(None);
+    };
+    if newest.seq == after {
+        return Ok(Some(Vec::new()));
+    }
+    if newest.what == Stored::Tombstone {
+        return Ok(Some(vec![newest]));
+    }
+    // How long the way is, if every message on it is a commit.
+    let number = commit_seq(&newest.payload, address.table).map_or(u64::MAX, TableSeq::get);
+    let length = number.saturating_sub(seq.get());
+    if length > WAY_BACK_MAX {
+        return Ok(None);
+    }
+    let mut entries = vec![newest];
+    while let Some(first) = entries.last().filter(|first| first.previous > after) {
+        let is_lost = entries.len() as u64 >= length;
+        match if is_lost { None } else { log.entry(address, first.previous).await? } {
+            Some(before) => entries.push(before),
+            None => return Ok(None),
+        }
+    }
+    // A foreign message does not say what is before it, and is no commit.
+    let arrived = entries.last().is_some_and(|first| {
+        let number = commit_seq(&first.payload, address.table);
+        first.previous == after && number == Some(seq.next())
+    });
+    if !arrived {
+        return Ok(None);
+    }
+    entries.reverse();
+    Ok(Some(entries))
 }
 
 /// A table's state as it is kept for whoever loads it next.

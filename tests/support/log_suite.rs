@@ -34,6 +34,7 @@ macro_rules! promises {
             a_too_large_append_is_refused
             tables_do_not_mix
             a_long_table_is_read_whole_and_from_anywhere
+            the_last_entry_leads_back_to_the_first
             followed_entries_come_in_order_and_chain
             an_entry_after_following_is_never_missed
             what_is_refused_is_not_followed
@@ -198,6 +199,29 @@ pub(crate) async fn a_long_table_is_read_whole_and_from_anywhere(bus: &Bus, othe
     assert_eq!(rest[0].seq, positions[1500]);
     let beyond = positions[2299].next();
     assert_eq!(other.log.read(address.table, beyond).await.expect("read"), vec![]);
+}
+
+pub(crate) async fn the_last_entry_leads_back_to_the_first(bus: &Bus, other: &Bus) {
+    let (address, positions) = table_of(bus, 4).await;
+    let (between, _) = table_of(bus, 1).await;
+    let read = other.log.read(address.table, StreamSeq::ZERO).await.expect("read");
+    let mut entry = other.log.newest(&address).await.expect("read").expect("an entry");
+    for number in (0..4).rev() {
+        assert_eq!(entry, read[number]);
+        if number > 0 {
+            assert_eq!(entry.previous, positions[number - 1]);
+            let before = other.log.entry(&address, entry.previous).await.expect("read");
+            entry = before.expect("an entry");
+        }
+    }
+    assert_eq!(entry.previous, StreamSeq::ZERO);
+    // Of another table, or of none.
+    let foreign = other.log.newest(&between).await.expect("read").expect("an entry").seq;
+    assert_eq!(other.log.entry(&address, foreign).await.expect("read"), None);
+    let beyond = StreamSeq::new(foreign.get() + 1_000_000);
+    assert_eq!(other.log.entry(&address, beyond).await.expect("read"), None);
+    let (unknown, _) = table_of(bus, 0).await;
+    assert_eq!(other.log.newest(&unknown).await.expect("read"), None);
 }
 
 pub(crate) async fn followed_entries_come_in_order_and_chain(bus: &Bus, other: &Bus) {

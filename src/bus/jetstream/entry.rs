@@ -13,7 +13,8 @@ use crate::protocol::subject::Address;
 pub(super) struct Position {
     pub(super) address: Address,
     pub(super) seq: StreamSeq,
-    /// Of a republished message: the entry before it on its subject. Of a read one: before it in the answer.
+    /// Of a republished message, and of one that was read alone: the entry before it on its subject. Of one of
+    /// many: before it in the answer.
     pub(super) previous: StreamSeq,
     pub(super) stored_at: Timestamp,
 }
@@ -25,7 +26,11 @@ impl Position {
         Some(Self {
             address: Address::parse(text(header::NATS_SUBJECT)?)?,
             seq: StreamSeq::new(text(header::NATS_SEQUENCE)?.parse().ok()?),
-            previous: StreamSeq::new(text(header::NATS_LAST_SEQUENCE)?.parse().ok()?),
+            // A message that was read alone tells only what its writer expected, which was so.
+            previous: text(header::NATS_LAST_SEQUENCE)
+                .or_else(|| text(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE))
+                .and_then(|previous| previous.parse().ok())
+                .map_or(StreamSeq::ZERO, StreamSeq::new),
             stored_at: timestamp(stored_at.unix_timestamp_nanos()),
         })
     }

@@ -68,6 +68,18 @@ impl EventLog for JetStream {
         Ok(entry::chain(messages, table))
     }
 
+    async fn newest(&self, address: &Address) -> Result<Option<Entry>, ReadError> {
+        let stream = subject::events_stream(address.shard);
+        let message = read::newest(&self.client, &stream, &address.evt()).await?;
+        Ok(message.and_then(|message| entry::of_table(message, address.table)))
+    }
+
+    async fn entry(&self, address: &Address, at: StreamSeq) -> Result<Option<Entry>, ReadError> {
+        let stream = subject::events_stream(address.shard);
+        let message = read::at(&self.client, &stream, at.get()).await?;
+        Ok(message.and_then(|message| entry::of_table(message, address.table)))
+    }
+
     async fn last(&self, address: &Address) -> Result<StreamSeq, ReadError> {
         read::last(&self.context, address).await
     }

@@ -115,8 +115,25 @@ pub(super) async fn newest(
     stream: &str,
     subject: &str,
 ) -> Result<Option<Message>, ReadError> {
+    one(client, stream, &json!({ "last_by_subj": subject })).await
+}
+
+/// The message at a position, if it is still there.
+pub(super) async fn at(
+    client: &Client,
+    stream: &str,
+    seq: u64,
+) -> Result<Option<Message>, ReadError> {
+    one(client, stream, &json!({ "seq": seq })).await
+}
+
+async fn one(
+    client: &Client,
+    stream: &str,
+    which: &serde_json::Value,
+) -> Result<Option<Message>, ReadError> {
     with_retries(client, stream, || async {
-        let request = json!({ "last_by_subj": subject }).to_string();
+        let request = which.to_string();
         let answer = client.request(format!("$JS.API.DIRECT.GET.{stream}"), request.into()).await;
         let message = answer.map_err(|error| PageError::Passing(error.to_string()))?;
         match message.status.map(|status| status.as_u16()) {

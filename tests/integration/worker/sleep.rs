@@ -97,7 +97,7 @@ async fn a_long_table_loads_from_its_snapshot() {
     request.options.grace_ms = Some(60_000);
     let table = request.table;
     client.open(&request).await;
-    // The hundredth commit makes the worker save the state: pebbles are too few, coming and going is not.
+    // The fiftieth commit makes the worker save the state: pebbles are too few, coming and going is not.
     for round in 0..60 {
         client.presence(table, "ann", PresenceChange::Went).await;
         client.presence(table, "ann", PresenceChange::Came).await;
