@@ -40,7 +40,7 @@ def served(tmp_path_factory: pytest.TempPathFactory):
     [
         (("worker", "--durability", "eternal"), "standard"),
         (("worker", "--durability", "standard", "--replicas", "1"), "--replicas 3"),
-        (("gateway", "--durability", "standard", "--replicas", "2"), "--replicas 3"),
+        (("tables", "--durability", "standard", "--replicas", "2", "ls"), "--replicas 3"),
         (("streams", "--durability", "standard", "--replicas", "1", "plan"), "--replicas 3"),
         (("archiver", "--replicas", "0", "--store", "file:///nowhere"), "--replicas"),
         (("bench", "load", "--durability", "standard"), "strict"),

@@ -64,7 +64,7 @@ impl EventLog for JetStream {
     async fn read(&self, table: TableId, from: StreamSeq) -> Result<Vec<Entry>, ReadError> {
         let stream = subject::events_stream(table.shard(self.shards));
         let filter = subject::evt_of_any_kind(table, self.shards);
-        let messages = read::all(&self.client, &stream, &filter, from.get()).await?;
+        let messages = read::one_subject(&self.client, &stream, &filter, from.get()).await?;
         Ok(entry::chain(messages, table))
     }
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use async_nats::header::{NATS_LAST_SEQUENCE, NATS_SEQUENCE};
+use async_nats::header::{NATS_LAST_SEQUENCE, NATS_SEQUENCE, NATS_SUBJECT};
 use async_nats::jetstream::context::Context;
 use async_nats::jetstream::stream::RawMessageErrorKind;
 use async_nats::{Client, HeaderMap, HeaderName, Message, StatusCode};
@@ -19,6 +19,10 @@ use crate::protocol::subject::{self, Address};
 
 /// Messages per request: well below what a subscription holds, so that none is dropped.
 const PAGE: u64 = 1000;
+
+/// Messages in the first answer of a subject that is known by a pattern only: a tail fits into it, and a long
+/// table is read on by its subject. The server finds the next message of a pattern half as fast.
+const FIRST_PAGE: u64 = 32;
 
 /// How often one page is asked for before the log counts as unreadable.
 const TRIES: u32 = 6;
@@ -64,6 +68,27 @@ pub(super) async fn last(context: &Context, address: &Address) -> Result<StreamS
     }
 }
 
+/// All messages at or after `from` on the one subject that fits `pattern`, in order.
+pub(super) async fn one_subject(
+    client: &Client,
+    stream: &str,
+    pattern: &str,
+    from: u64,
+) -> Result<Vec<Message>, ReadError> {
+    let ask = || page(client, stream, pattern, from.max(1), FIRST_PAGE);
+    let Page { mut messages, last, pending } = with_retries(client, stream, ask).await?;
+    if pending == 0 {
+        return Ok(messages);
+    }
+    let subject = messages.last().and_then(|message| {
+        let headers = message.headers.as_ref()?;
+        Some(headers.get_last(NATS_SUBJECT)?.as_str().to_owned())
+    });
+    let subject = subject.as_deref().unwrap_or(pattern);
+    messages.extend(all(client, stream, subject, last + 1).await?);
+    Ok(messages)
+}
+
 /// All messages on `filter` at or after `from`, in order.
 pub(in crate::bus) async fn all(
     client: &Client,
@@ -74,7 +99,8 @@ pub(in crate::bus) async fn all(
     let mut messages = Vec::new();
     let mut from = from.max(1);
     loop {
-        let page = with_retries(client, stream, || page(client, stream, filter, from)).await?;
+        let page =
+            with_retries(client, stream, || page(client, stream, filter, from, PAGE)).await?;
         from = page.last + 1;
         messages.extend(page.messages);
         if page.pending == 0 {
@@ -146,11 +172,17 @@ async fn with_retries<T, F: Future<Output = Result<T, PageError>>>(
     }
 }
 
-async fn page(client: &Client, stream: &str, filter: &str, from: u64) -> Result<Page, PageError> {
+async fn page(
+    client: &Client,
+    stream: &str,
+    filter: &str,
+    from: u64,
+    batch: u64,
+) -> Result<Page, PageError> {
     let passing = |error: &dyn std::error::Error| PageError::Passing(error.to_string());
     let inbox = client.new_inbox();
     let mut answer = client.subscribe(inbox.clone()).await.map_err(|error| passing(&error))?;
-    let request = json!({ "seq": from, "batch": PAGE, "next_by_subj": filter });
+    let request = json!({ "seq": from, "batch": batch, "next_by_subj": filter });
     client
         .publish_with_reply(
             format!("$JS.API.DIRECT.GET.{stream}"),
