@@ -284,7 +284,8 @@ impl Bench {
         command.args(["--token-secret", "a-secret-of-this-measurement-only", "--guest-tokens"]);
         command.args(["--subscriptions-max", &per_connection]);
         command.args(["--inbound-rate", "100000", "--inbound-burst", "100000"]);
-        command.stdin(Stdio::null()).kill_on_drop(true).spawn().context("no gateway can be started")
+        command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        command.spawn().context("no gateway can be started")
     }
 
     /// Waits until the worker says that all its tables sleep.

@@ -132,7 +132,8 @@ impl Roles {
         let gateway = gateway_config(args, data_dir)?;
         let listener = listen(&gateway).await?;
         let page = format!("http://{}/", listener.local_addr()?);
-        let bus = connect(&nats_at(url)?, "tablecast dev").await?;
+        let nats = if args.nats_url.is_some() { nats_at(url)? } else { own_nats_at(url)? };
+        let bus = connect(&nats, "tablecast dev").await?;
         let store = StoreConfig::directory(data_dir.join("archive")).open(Purpose::Write)?;
         let entropy = Entropy::from_os();
         let stop = CancellationToken::new();
@@ -253,6 +254,12 @@ fn gateway_config(args: &DevArgs, data_dir: &Path) -> anyhow::Result<GatewayConf
 /// The options for a server at this address.
 pub(super) fn nats_at(url: &str) -> anyhow::Result<NatsConfig> {
     Ok(from_args(&["--nats-url", url])?)
+}
+
+/// The same for the server that we started, whatever the environment asks of other servers.
+fn own_nats_at(url: &str) -> anyhow::Result<NatsConfig> {
+    let options = ["--nats-url", url, "--durability=dev", "--replicas=1", "--shards=1"];
+    Ok(from_args(&options)?)
 }
 
 /// The secret of an earlier run, so that players keep their seats; or a new one that only we may read.
