@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{Commit, Kind, StreamSeq, Summary, TableId, TableSeq, Timestamp, WorkerId};
 
-/// The version of every message below. A reader refuses a higher one, and still reads all lower ones.
-pub const VERSION: u8 = 1;
+/// The version of every message below. A reader refuses a higher one, and still reads all lower ones: an event
+/// that it does not know must stop it, not be skipped.
+///
+/// 2: time is given back (`table.credited`), a player's gateway may be lost.
+pub const VERSION: u8 = 2;
 
 /// `Content-Type` of every payload on the bus.
 pub const CONTENT_TYPE: &str = "application/msgpack";

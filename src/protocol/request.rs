@@ -10,6 +10,9 @@ use crate::domain::{
     TableSeq, Timestamp, WorkerId,
 };
 
+/// The version of every message below. A reader refuses a higher one.
+const VERSION: u8 = 1;
+
 /// `tc.open.<kind>`: open a table. Answered with a [`Verdict`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OpenRequest {
@@ -185,7 +188,7 @@ struct Versioned<T> {
 
 /// Any of the messages above, as bytes.
 pub fn encode<T: Serialize>(body: &T) -> Bytes {
-    let bytes = rmp_serde::to_vec_named(&Versioned { v: super::envelope::VERSION, body });
+    let bytes = rmp_serde::to_vec_named(&Versioned { v: VERSION, body });
     bytes.expect("our own messages have no shape that MessagePack lacks").into()
 }
 
@@ -195,7 +198,7 @@ pub fn encode<T: Serialize>(body: &T) -> Bytes {
 /// If the bytes are not that message, or of a version this binary does not know.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, super::envelope::DecodeError> {
     let Versioned { v, body } = rmp_serde::from_slice::<Versioned<T>>(bytes)?;
-    if v > super::envelope::VERSION {
+    if v > VERSION {
         return Err(super::envelope::DecodeError::Version { found: v });
     }
     Ok(body)
