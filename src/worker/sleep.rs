@@ -8,13 +8,18 @@ use metrics::{counter, histogram};
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::agenda::Agenda;
 use super::answer::moved;
+use super::deadman::DeadMan;
 use super::desk::{Desk, Waiting};
 use super::load::{self, load};
 use super::table_actor::{TableActor, until};
+use super::tables::Asleep;
 use crate::bus::{Reply, Request};
+use crate::catalog::Referee;
 use crate::domain::{PlayerId, Timestamp};
 use crate::protocol::envelope::Message;
+use crate::protocol::frame::LobbyEntry;
 use crate::protocol::request::{Adoption, Refusal, TableRequest, decode, encode};
 
 /// How often a table is loaded again when the log does not answer, before its owner gives it up.
@@ -31,41 +36,62 @@ enum Wakened {
     Leave(Refusal),
 }
 
-/// Sleeps until there is something to do. Nothing if the table has left this worker meanwhile.
-pub(super) async fn sleep(actor: TableActor) -> Option<TableActor> {
-    let TableActor { mut desk, referee, agenda, switch, listed, unsaved, .. } = actor;
-    let (table, due) = (desk.address.table, referee.next_due());
+/// A table whose state is not in memory.
+struct Sleeper {
+    desk: Desk,
+    agenda: Agenda,
+    switch: DeadMan,
+    listed: Option<LobbyEntry>,
+    due: Option<Timestamp>,
+}
+
+/// Saves the table's state, drops it, and leaves a sleeper in its place.
+pub(super) async fn fall_asleep(actor: TableActor) {
+    let TableActor { desk, referee, agenda, switch, listed, unsaved, .. } = actor;
+    let due = referee.next_due();
+    let worker = desk.worker.clone();
     if unsaved > 0 {
-        let snapshot = load::snapshot(&desk.worker, &desk.address, &*referee, desk.last).encode();
-        let turn = desk.worker.snapshots_at_once.acquire().await;
+        let table = desk.address.table;
+        let snapshot = load::snapshot(&worker, &desk.address, &*referee, desk.last).encode();
+        let turn = worker.snapshots_at_once.acquire().await;
         // Without one, waking reads more.
-        desk.worker.bus.snapshots.save(&desk.address, snapshot).await.unwrap_or_else(|error| {
+        worker.bus.snapshots.save(&desk.address, snapshot).await.unwrap_or_else(|error| {
             debug!(table.id = %table, %error, "table {table} sleeps without a snapshot");
         });
         drop(turn);
     }
     drop(referee);
     counter!("tablecast_worker_sleeps_total").increment(1);
-    let asleep = desk.place.sleep();
-    let lost = match wait(&mut desk, due).await {
+    // A task of its own, far smaller than that of a table which is awake.
+    let sleeper = Sleeper { desk, agenda, switch, listed, due };
+    worker.actors.spawn(sleep(sleeper));
+}
+
+/// Sleeps until there is something to do, or the table has left this worker.
+async fn sleep(mut sleeper: Sleeper) {
+    let asleep = sleeper.desk.place.sleep();
+    let wakened = wait(&mut sleeper.desk, sleeper.due).await;
+    Box::pin(wake(sleeper, asleep, wakened)).await;
+}
+
+async fn wake(sleeper: Sleeper, asleep: Asleep, wakened: Wakened) {
+    let Sleeper { mut desk, agenda, switch, listed, .. } = sleeper;
+    let lost = match wakened {
         Wakened::Work => Vec::new(),
         Wakened::Lost(players) => players,
-        Wakened::Leave(refusal) => {
-            desk.leave(&refusal).await;
-            return None;
-        }
+        Wakened::Leave(refusal) => return desk.leave(&refusal).await,
     };
     let woken = Instant::now();
-    let referee = match wake(&mut desk).await {
-        Ok(referee) => referee,
-        Err(refusal) => {
-            desk.leave(&refusal).await;
-            return None;
+    match load_again(&mut desk).await {
+        Ok(referee) => {
+            drop(asleep);
+            histogram!("tablecast_worker_wake_seconds").record(woken.elapsed());
+            let worker = desk.worker.clone();
+            let actor = TableActor::awake(desk, referee, agenda, switch, listed, lost);
+            worker.actors.spawn(actor.run(Vec::new()));
         }
-    };
-    drop(asleep);
-    histogram!("tablecast_worker_wake_seconds").record(woken.elapsed());
-    Some(TableActor::awake(desk, referee, agenda, switch, listed, lost))
+        Err(refusal) => desk.leave(&refusal).await,
+    }
 }
 
 /// Waits for something to do. Who owns the table is said without waking.
@@ -93,7 +119,7 @@ async fn wait(desk: &mut Desk, due: Option<Timestamp>) -> Wakened {
                     desk.waiting.push_back(Waiting { payload, replies: vec![reply] });
                     return Wakened::Work;
                 }
-                if let Some(refusal) = say_who(desk, reply).await {
+                if let Some(refusal) = Box::pin(say_who(desk, reply)).await {
                     return Wakened::Leave(refusal);
                 }
             }
@@ -117,7 +143,7 @@ async fn say_who(desk: &mut Desk, reply: Reply) -> Option<Refusal> {
     lost
 }
 
-async fn wake(desk: &mut Desk) -> Result<Box<dyn crate::catalog::Referee>, Refusal> {
+async fn load_again(desk: &mut Desk) -> Result<Box<dyn Referee>, Refusal> {
     let mut tries = 0;
     loop {
         tries += 1;

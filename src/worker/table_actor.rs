@@ -106,7 +106,7 @@ impl TableActor {
         }
         actor.relist();
         let follow_up = first.follow_up;
-        worker.actors.spawn(async move { actor.run(follow_up).await });
+        worker.actors.spawn(actor.run(follow_up));
         Ok(())
     }
 
@@ -134,26 +134,29 @@ impl TableActor {
         actor
     }
 
-    async fn run(mut self, follow_up: Vec<FollowUp>) {
-        self.follow_up(&follow_up).await;
-        while self.referee.status() != Status::Ended {
-            match self.step().await {
-                Next::Continue => {}
-                // Nobody else knows who lists it now, so the line stays; the next owner rewrites it.
-                Next::Leave(refusal) => return self.desk.leave(&refusal).await,
-                Next::Lost(refusal, since) => {
-                    let (worker, address) = (self.desk.worker.clone(), self.desk.address.clone());
-                    self.desk.leave(&refusal).await;
-                    return adoption::take_again(worker, address, since).await;
+    /// There are as many of these futures as tables, so what is rare, and large, is on the heap.
+    pub(super) fn run(mut self, follow_up: Vec<FollowUp>) -> BoxFuture<'static, ()> {
+        // Boxed, since a table that has slept comes here again.
+        async move {
+            Box::pin(self.follow_up(&follow_up)).await;
+            while self.referee.status() != Status::Ended {
+                match self.step().await {
+                    Next::Continue => {}
+                    // Nobody else knows who lists it now, so the line stays; the next owner rewrites it.
+                    Next::Leave(refusal) => return Box::pin(self.desk.leave(&refusal)).await,
+                    Next::Lost(refusal, since) => {
+                        let (worker, address) =
+                            (self.desk.worker.clone(), self.desk.address.clone());
+                        Box::pin(self.desk.leave(&refusal)).await;
+                        return adoption::take_again(worker, address, since).await;
+                    }
+                    Next::HandOver => return Box::pin(handover::hand_over(self)).await,
+                    Next::Sleep => return Box::pin(sleep::fall_asleep(self)).await,
                 }
-                Next::HandOver => return handover::hand_over(self).await,
-                Next::Sleep => match sleep::sleep(self).await {
-                    Some(awake) => self = awake,
-                    None => return,
-                },
             }
+            Box::pin(self.linger()).await;
         }
-        self.linger().await;
+        .boxed()
     }
 
     /// Waits for whatever comes first, and carries it out up to the answer. Its inputs: the owner's stop, news
@@ -168,7 +171,7 @@ impl TableActor {
         }
         // Before any command: however many there are, they do not hold a deadline up.
         if let Some(draft) = self.overdue(now) {
-            return self.commit(draft).await;
+            return Box::pin(self.commit(draft)).await;
         }
         let wake = self.next_wake(now);
         let desk = &mut self.desk;
@@ -182,7 +185,7 @@ impl TableActor {
                 None
             }
             request = next_request(&mut desk.waiting, &mut desk.commands) => match request {
-                Some(request) => match self.on_request(request).await {
+                Some(request) => match Box::pin(self.on_request(request)).await {
                     Ok(draft) => draft,
                     Err(refusal) => return Next::Leave(refusal),
                 },
@@ -192,7 +195,7 @@ impl TableActor {
             () = until(wake) => self.on_bot(),
         };
         match draft {
-            Some(under_way) => self.commit(under_way).await,
+            Some(under_way) => Box::pin(self.commit(under_way)).await,
             None => Next::Continue,
         }
     }
@@ -252,7 +255,7 @@ impl TableActor {
         if self.unsaved >= self.desk.worker.config.snapshot_every.get() {
             self.save_state();
         }
-        self.follow_up(&draft.follow_up).await;
+        Box::pin(self.follow_up(&draft.follow_up)).await;
     }
 
     async fn follow_up(&mut self, duties: &[FollowUp]) {
