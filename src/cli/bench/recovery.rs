@@ -20,7 +20,7 @@ use super::server::{Measured, ServerArgs};
 use crate::bus::connect::{NatsConfig, client, connect};
 use crate::bus::{Append, Bus, RequestError, provision};
 use crate::cli::{Role, print};
-use crate::domain::{Identity, Kind, Seating, StartRule, StreamSeq, TableId, TableOptions};
+use crate::domain::{Identity, Kind, Seating, StartRule, TableId, TableOptions};
 use crate::protocol::envelope::header;
 use crate::protocol::request::{
     AdoptRequest, CommandRequest, OpenRequest, TableRequest, Verdict, decode, encode,
