@@ -8,6 +8,8 @@ import { lobbyScreen } from "./lobby.js";
 import { tableScreen } from "./table.js";
 
 const TOAST_MS = 6000;
+/** How long a table may take to be opened that was said to come. */
+const SUCCESSOR_MS = 60_000;
 const $ = (id) => document.getElementById(id);
 
 /** What the screens share. */
@@ -18,6 +20,9 @@ class App {
   /** The table at which this player last sat, so that the lobby can lead back. */
   myTable = sessionStorage.getItem("tablecast.table");
   #leaveScreen = () => {};
+
+  /** The table at which the players of the one before go on: it may not be there quite yet. */
+  #successor = null;
 
   constructor() {
     this.drawTop = drawer($("top"), () => topBar(this));
@@ -40,6 +45,16 @@ class App {
     this.show();
     $("main").focus({ preventScroll: true });
     scrollTo(0, 0);
+  }
+
+  /** Follows the players of a table to their next one. */
+  goOn(table) {
+    this.#successor = { table, until: Date.now() + SUCCESSOR_MS };
+    this.go(`/t/${table}`);
+  }
+
+  isComing(table) {
+    return this.#successor?.table === table && Date.now() < this.#successor.until;
   }
 
   show() {

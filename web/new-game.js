@@ -25,6 +25,9 @@ const SETUPS = {
   "liap-tui": ({ share }) => ({ pauses: Object.fromEntries(Object.entries(PAUSES_MS).map(([name, ms]) => [name, Math.round(ms * share)])) }),
 };
 
+/** How long the players of a finished game may think about another one. */
+const REMATCH_MS = 20_000;
+
 /**
  * Opens a table and, if every seat is filled, starts it.
  * @param {string} kind which game
@@ -34,7 +37,7 @@ const SETUPS = {
 export async function openGame({ connection }, kind, seats) {
   const chosen = PACES[pace()];
   const setup = SETUPS[kind]?.(chosen) ?? {};
-  const options = { bot_delay_ms: chosen.bots };
+  const options = { bot_delay_ms: chosen.bots, rematch_ms: REMATCH_MS };
   const { table } = await connection.open({ kind, setup, options, ...(seats ? { seats } : {}) });
   if (!seats?.includes("open")) await connection.command(table, { type: "table.start" });
   return table;

@@ -11,6 +11,9 @@ import { liapTui } from "./liap-tui.js";
  */
 const RENDERERS = { chess, "liap-tui": liapTui };
 
+/** Between two looks for a table that is about to be opened. */
+const COMING_MS = 500;
+
 const GONE = {
   unknown_table: "There is no such table.",
   archived: "This game is over and in the archive.",
@@ -43,21 +46,36 @@ export function tableScreen(root, app, table) {
         if (view) renderer?.onEvents?.(frame.events, view);
         break;
       case "snapshot":
-        ({ view, seq } = frame);
-        onView();
+        onView(frame.view, frame.seq);
         break;
       case "unsubscribed":
+        if (frame.reason === "unknown_table" && app.isComing(table)) {
+          setTimeout(() => app.connection.refollow(table), COMING_MS);
+          break;
+        }
         gone = GONE[frame.reason] ?? (frame.reason === "asked" ? gone : "The table cannot be reached. Trying again …");
         break;
     }
     draw();
   }
 
-  function onView() {
+  function onView(next, nextSeq) {
+    const wasGoingOn = view && view.status !== "ended";
+    [view, seq] = [next, nextSeq];
+    const goesOn = view.successor && view.you !== null && !view.seats[view.you].bot_plays;
+    if (goesOn && wasGoingOn) {
+      app.goOn(view.successor);
+      return;
+    }
     if (view.you !== null && view.status !== "ended") app.sitsAt(table);
     else if (app.myTable === table) app.sitsAt(null);
-    const isMine = view.status === "running" && renderer?.prompt?.(view).isMine;
+    const isMine = shown().status === "running" && renderer?.prompt?.(shown()).isMine;
     document.title = isMine ? "Your turn · Tablecast" : "Tablecast";
+  }
+
+  /** The view as a game draws it: for the game, a table that waits for a rematch is over. */
+  function shown() {
+    return view.rematch ? { ...view, status: "ended" } : view;
   }
 
   /** @returns whether the server accepted it */
@@ -96,13 +114,14 @@ export function tableScreen(root, app, table) {
       return h("section.gone", { key: "gone" }, h("p", { data: { testid: "gone" } }, gone), h("a.button", { href: "/" }, "All tables"));
     }
     if (!view || !renderer) return h("p.loading", { key: "loading" }, "Coming to the table …");
-    const phase = view.status === "running" || view.status === "ended" ? renderer.phase(view) : view.status;
+    const phase = view.status === "running" || view.status === "ended" ? renderer.phase(shown()) : view.status;
     return h("section.table", {
       key: "table", "aria-label": "Table",
       data: { testid: "table", phase, seq, status: view.status, you: view.you ?? "spectator" },
     },
       controls(),
-      view.status === "waiting" ? waitingRoom() : renderer.draw(view),
+      rematchBar(),
+      view.status === "waiting" ? waitingRoom() : renderer.draw(shown()),
       h("footer.foot", null, h("span", { data: { testid: "seq" } }, `#${seq}`), view.you === null ? "You are watching" : `You sit in seat ${view.you + 1}`));
   }
 
@@ -110,13 +129,30 @@ export function tableScreen(root, app, table) {
     const me = view.you === null ? null : view.seats[view.you];
     const isRunning = view.status === "running";
     return h("div.controls", { key: "controls" },
-      view.status !== "waiting" && renderer.status?.(view),
+      view.status !== "waiting" && renderer.status?.(shown()),
       h("span.top-space"),
       gone && h("span.notice", { role: "status" }, gone),
       me && isRunning && me.bot_plays && h("button.primary", { data: { testid: "return" }, onclick: () => changeSeat({ type: "table.sit", seat: view.you }) }, "Take your seat back"),
       view.you === null && h("span.badge", { data: { testid: "spectator" } }, "watching"),
       h("button.quiet", { data: { testid: "share" }, onclick: share }, copied ? "Copied" : "Share"),
       me && view.status !== "ended" && !me.bot_plays && h("button.quiet", { data: { testid: "leave" }, onclick: leave }, "Leave"));
+  }
+
+  function rematchBar() {
+    const { rematch, successor, you, seats } = view;
+    if (successor) {
+      return h("p.notice", { key: "rematch" }, "They play again. ",
+        h("a.button.primary", { href: `/t/${successor}`, data: { testid: "successor" } }, you === null ? "Watch the next game" : "To the next game"));
+    }
+    if (!rematch) return null;
+    const wanted = rematch.wanted.filter((seat) => seat !== you).map((seat) => seats[seat].name);
+    const isWanted = rematch.wanted.includes(you);
+    const who = wanted.length ? `${wanted.join(" and ")} ${wanted.length > 1 ? "want" : "wants"} to play again. ` : "";
+    const wait = isWanted ? "Waiting for the others … " : "";
+    return h("p.notice", { key: "rematch", role: "status", data: { testid: "rematch-bar", wanted: rematch.wanted.join(",") } },
+      h("span", null, who || wait ? who + wait : "The game is over. "),
+      h("span.muted", { "aria-hidden": "true", data: { until: rematch.until } }, app.secondsLeft(rematch.until)),
+      you !== null && !isWanted && h("button.primary", { data: { testid: "rematch" }, onclick: () => send({ type: "table.rematch" }) }, "Rematch"));
   }
 
   function waitingRoom() {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FoldError, decode, encode};
 use crate::domain::{
-    CommandId, Commit, CreditReason, Decided, FollowUp, Game, Identity, Kind, PlayerId,
+    CommandId, Commit, CreditReason, Decided, FollowUp, Game, Identity, Kind, Opening, PlayerId,
     PresenceChange, Refused, Rejection, Seat, Status, Summary, TABLE_STATE_VERSION, Table,
     TableCommand, TableEvent, TableId, TableOptions, TableSeq, Timestamp, TurnContext, WorkerId,
 };
@@ -102,6 +102,12 @@ pub trait Referee: Debug + Send + Sync {
 
     /// What the table does besides the rules.
     fn options(&self) -> TableOptions;
+
+    /// Where its players go on, if they do, and how that table is opened.
+    fn successor(&self) -> Option<(TableId, Opening)>;
+
+    /// What must follow, once it has ended: as the commit that ended it says.
+    fn owed(&self) -> Vec<FollowUp>;
 
     /// How it ended, once it has.
     fn summary(&self) -> Option<&Summary>;
@@ -288,6 +294,14 @@ impl<G: Game> Referee for RefereeOf<G> {
 
     fn options(&self) -> TableOptions {
         *self.state.options()
+    }
+
+    fn successor(&self) -> Option<(TableId, Opening)> {
+        self.state.successor()
+    }
+
+    fn owed(&self) -> Vec<FollowUp> {
+        self.state.owed()
     }
 
     fn summary(&self) -> Option<&Summary> {

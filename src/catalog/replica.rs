@@ -26,6 +26,10 @@ pub trait Replica: Debug + Send {
     /// Where the table is in its life.
     fn status(&self) -> Status;
 
+    /// Whether a worker has to look after it: it goes on, or is over and names a successor, which a worker
+    /// that died may not have opened.
+    fn needs_owner(&self) -> bool;
+
     /// Which game.
     fn kind(&self) -> Kind;
 
@@ -92,6 +96,10 @@ impl<G: Game> Replica for ReplicaOf<G> {
 
     fn status(&self) -> Status {
         self.state.status()
+    }
+
+    fn needs_owner(&self) -> bool {
+        self.state.status() != Status::Ended || self.state.successor_id().is_some()
     }
 
     fn kind(&self) -> Kind {

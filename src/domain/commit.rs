@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{CommandId, Lifecycle, PlayerId, Seat, TableSeq, Timestamp};
+use super::{CommandId, Lifecycle, PlayerId, Seat, TableId, TableSeq, Timestamp};
 
 /// All events of one decision. One commit is one message, so a decision is in the log whole or not at all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,12 +42,20 @@ pub enum Cause {
     Presence,
     /// A worker took the table over.
     Claim,
+    /// The players of another table wanted to play again.
+    Rematch {
+        /// Which table.
+        from: TableId,
+    },
 }
 
 /// A duty that is stated in the commit it follows from, so that whoever owns the table after a crash does it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FollowUp {
+    /// Open the table at which this one's players go on: see [`super::Table::successor`]. Before the marker,
+    /// after which nobody looks at this table any more.
+    OpenSuccessor,
     /// Write the table's completion marker.
     Complete,
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, PlayerId, Seat, Timestamp, WorkerId};
+use super::{Kind, PlayerId, Seat, TableId, Timestamp, WorkerId};
 
 /// An event of a table's lifecycle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -86,6 +86,24 @@ pub enum Lifecycle {
         /// The new host.
         to: Seat,
     },
+    /// The game is over, and its players have some time to say that they want another one.
+    #[serde(rename = "table.rematch_offered")]
+    RematchOffered {
+        /// When the table ends without one.
+        until: Timestamp,
+    },
+    /// A player wants another game.
+    #[serde(rename = "table.rematch_wanted")]
+    RematchWanted {
+        /// Whose seat.
+        seat: Seat,
+    },
+    /// All players want another game: they go on at another table, opened with the same seats.
+    #[serde(rename = "table.succeeded")]
+    Succeeded {
+        /// The other table.
+        table: TableId,
+    },
     /// Always the last event of a table.
     #[serde(rename = "table.completed")]
     Completed(Summary),
@@ -136,6 +154,15 @@ pub struct TableOptions {
     pub turn_limit_ms: Option<u32>,
     /// How long a running game goes on after its last player left, in milliseconds.
     pub abandon_ms: u32,
+    /// How long the players have to agree on another game once this one is over, in milliseconds.
+    /// 0: the table ends with its game.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rematch_ms: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+fn is_zero(millis: &u32) -> bool {
+    *millis == 0
 }
 
 impl Default for TableOptions {
@@ -146,6 +173,7 @@ impl Default for TableOptions {
             grace_ms: None,
             turn_limit_ms: None,
             abandon_ms: 30_000,
+            rematch_ms: 0,
         }
     }
 }
@@ -202,7 +230,7 @@ pub struct Summary {
     pub scores: Vec<i64>,
     /// When play began, if it did.
     pub started_at: Option<Timestamp>,
-    /// When the table ended.
+    /// When the game ended; without a game to its end, when the table did.
     pub ended_at: Timestamp,
 }
 

@@ -22,4 +22,6 @@ pub use table::{
     Decided, Identity, OpeningError, PresenceChange, Refused, SeatCommand, Status,
     TABLE_STATE_VERSION, Table, TableCommand, TableRule,
 };
-pub use view::{Holder, LifecycleView, ResultView, SeatView, TableEventView, TableView};
+pub use view::{
+    Holder, LifecycleView, RematchView, ResultView, SeatView, TableEventView, TableView,
+};

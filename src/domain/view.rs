@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{
     Closing, CreditReason, Game, Lifecycle, Opening, Seat, Seating, StartRule, Status, Summary,
-    Table, TableEvent, Timestamp, Viewer,
+    Table, TableEvent, TableId, Timestamp, Viewer,
 };
 
 /// A table as one viewer may see it.
@@ -22,8 +22,14 @@ pub struct TableView<V> {
     pub seats: Vec<SeatView>,
     /// When a player's decision is made for them, if the table limits thinking.
     pub decide_by: Option<Timestamp>,
-    /// How it ended, once it has.
+    /// How the game ended, once it has.
     pub result: Option<ResultView>,
+    /// While its players may agree on another game.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rematch: Option<RematchView>,
+    /// The table at which they go on, if they have agreed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub successor: Option<TableId>,
     /// The game's own view.
     pub game: V,
 }
@@ -53,6 +59,15 @@ pub enum Holder {
     Human,
     /// A bot.
     Bot,
+}
+
+/// Who wants another game.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RematchView {
+    /// When the table ends without one.
+    pub until: Timestamp,
+    /// Whose players want one, rising. It begins when all do who have not left.
+    pub wanted: Vec<Seat>,
 }
 
 /// How a table ended, as anyone may see it.
@@ -164,6 +179,24 @@ pub enum LifecycleView {
         /// The new host.
         to: Seat,
     },
+    /// The game is over, and its players may agree on another one.
+    #[serde(rename = "table.rematch_offered")]
+    RematchOffered {
+        /// When the table ends without one.
+        until: Timestamp,
+    },
+    /// A player wants another game.
+    #[serde(rename = "table.rematch_wanted")]
+    RematchWanted {
+        /// Whose seat.
+        seat: Seat,
+    },
+    /// The players go on at another table.
+    #[serde(rename = "table.succeeded")]
+    Succeeded {
+        /// Which.
+        table: TableId,
+    },
     /// The table is over.
     #[serde(rename = "table.completed")]
     Completed(ResultView),
@@ -215,6 +248,9 @@ impl Lifecycle {
             Self::SeatTakenByBot { seat } => LifecycleView::SeatTakenByBot { seat: *seat },
             Self::SeatReturned { seat } => LifecycleView::SeatReturned { seat: *seat },
             Self::HostChanged { to } => LifecycleView::HostChanged { to: *to },
+            Self::RematchOffered { until } => LifecycleView::RematchOffered { until: *until },
+            Self::RematchWanted { seat } => LifecycleView::RematchWanted { seat: *seat },
+            Self::Succeeded { table } => LifecycleView::Succeeded { table: *table },
             Self::Completed(summary) => LifecycleView::Completed(summary.into()),
         })
     }
@@ -240,7 +276,9 @@ impl<G: Game> Table<G> {
             start: self.options().start,
             seats: self.seat_views(),
             decide_by: self.decide_by(),
-            result: self.summary().map(ResultView::from),
+            result: self.result(),
+            rematch: self.rematch().map(RematchView::from),
+            successor: self.successor_id(),
             game: self.game().view(viewer),
         }
     }

@@ -222,7 +222,7 @@ async fn open(feed: &Feed, cx: &FeedContext) -> Result<BoxStream<'static, Entry>
         match loaded {
             Loaded::Live(live) => {
                 match live.owner() {
-                    Some(owner) if !live.has_ended() => cx.owners.expect(owner),
+                    Some(owner) if live.needs_owner() => cx.owners.expect(owner),
                     Some(_) | None => {}
                 }
                 feed.open(live);

@@ -102,8 +102,8 @@ impl Hub {
     }
 
     /// Whether a table is followed and needs an owner.
-    pub(super) fn is_running(&self, table: TableId) -> bool {
-        self.followed(table).is_some_and(|feed| feed.kind_if_running().is_some())
+    pub(super) fn needs_owner(&self, table: TableId) -> bool {
+        self.followed(table).is_some_and(|feed| feed.needs_owner())
     }
 
     /// By which rules a table is played: from memory, else from the log.

@@ -203,4 +203,9 @@ impl LiveTable {
     pub(super) fn has_ended(&self) -> bool {
         self.replica.status() == Status::Ended
     }
+
+    /// Whether a worker has to look after it, be it over or not.
+    pub(super) fn needs_owner(&self) -> bool {
+        self.replica.needs_owner()
+    }
 }

@@ -278,7 +278,7 @@ fn ask_for_due(owners: &Owners, hub: &Arc<Hub>, bus: &Bus, asked: &Asked) {
 async fn ask(bus: Bus, hub: Arc<Hub>, table: TableId, care: Care) -> (TableId, bool) {
     let once = match care.whose {
         For::Command => true,
-        For::Followers if hub.is_running(table) => false,
+        For::Followers if hub.needs_owner(table) => false,
         For::Followers => return (table, true),
     };
     metrics::adoption_asked();

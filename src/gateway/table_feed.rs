@@ -164,7 +164,7 @@ impl Feed {
         }
     }
 
-    /// Which game, if the table is in memory and needs an owner.
+    /// Which game, if the table is in memory and goes on.
     pub(super) fn kind_if_running(&self) -> Option<Kind> {
         match &self.lock().phase {
             Phase::Live(live) if !live.has_ended() => Some(live.kind()),
@@ -172,10 +172,15 @@ impl Feed {
         }
     }
 
+    /// Whether the table is in memory and needs an owner.
+    pub(super) fn needs_owner(&self) -> bool {
+        matches!(&self.lock().phase, Phase::Live(live) if live.needs_owner())
+    }
+
     /// Which game, if the table is in memory, needs an owner, and has this one or none that one knows of.
     pub(super) fn kind_if_of(&self, worker: &WorkerId) -> Option<Kind> {
         match &self.lock().phase {
-            Phase::Live(live) if !live.has_ended() => {
+            Phase::Live(live) if live.needs_owner() => {
                 live.owner().is_none_or(|owner| owner == worker).then(|| live.kind())
             }
             Phase::Live(_) | Phase::Loading(_) | Phase::Closed => None,

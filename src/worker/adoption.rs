@@ -2,23 +2,21 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use metrics::counter;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::info;
 
 use super::answer::{LATER_MS, SOON_MS, moved, unavailable};
 use super::deadman::DeadMan;
-use super::finish;
 use super::load::{Loaded, load, refuse_other_rules, unreadable};
-use super::table_actor::TableActor;
+use super::table_actor::{ROLL_CALL, TableActor};
 use super::tables::{NoPlace, Place, Worker};
 use crate::bus::{Append, AppendError, RequestError};
 use crate::catalog::{Drafted, Referee};
 use crate::domain::{
-    Cause, CommandId, Kind, Opening, StreamSeq, TableId, TableSeq, Timestamp, WorkerId,
+    Cause, CommandId, Kind, Opening, Status, StreamSeq, TableId, TableSeq, Timestamp, WorkerId,
 };
 use crate::protocol::envelope::{Envelope, Message};
 use crate::protocol::request::{
@@ -78,7 +76,7 @@ async fn try_open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Result<TableS
         Ok(at) => {
             counter!("tablecast_worker_tables_opened_total").increment(1);
             let place = (place, address);
-            TableActor::start(worker, place, (referee, at), draft, switch).await?;
+            TableActor::start(worker, place, (referee, at), draft, switch, None).await?;
             Ok(TableSeq::ZERO.next())
         }
         Err(error @ AppendError::Fenced { .. }) => {
@@ -90,7 +88,7 @@ async fn try_open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Result<TableS
 }
 
 /// A new table is answered for only once its alarm is set: its owner may die with the answer.
-async fn set_alarm(worker: &Worker, address: &Address, at: Timestamp) {
+pub(super) async fn set_alarm(worker: &Worker, address: &Address, at: Timestamp) {
     let set = timeout(ALARM_PATIENCE, worker.bus.timers.arm(address, at)).await;
     if !matches!(set, Ok(Ok(()))) {
         counter!("tablecast_worker_alarm_failures_total").increment(1);
@@ -160,22 +158,12 @@ pub(super) async fn try_adopt(
             (referee, last, served_until.or(heard_at))
         }
     };
-    if let Some(marker) = finish::marker(&address, &*referee, last) {
-        finish_for(worker, place, address, marker);
-        return Err(Refusal::new("game_over", "the game is over"));
+    if referee.status() == Status::Ended {
+        // Its former owner may have died before it did what must follow, or before it answered.
+        TableActor::start_ended(worker, (place, address), (referee, last)).await?;
+        return Ok(worker.id.clone());
     }
     claim(worker, place, address, (referee, last), served_until).await
-}
-
-/// The former owner of a table that has ended may have died before it wrote the marker.
-fn finish_for(worker: &Worker, place: Place, address: Address, marker: Bytes) {
-    let (listed, table) = (worker.lobby.clone(), address.table);
-    let completed = finish::complete(worker.clone(), address, marker);
-    worker.actors.spawn(async move {
-        completed.await;
-        listed.set(table, None);
-        drop(place);
-    });
 }
 
 /// The state that a stopping owner gave.
@@ -210,7 +198,10 @@ async fn claim(
     };
     info!(table.id = %table, worker.id = %worker.id, seq = draft.seq.get(), "table {table} adopted");
     counter!("tablecast_worker_tables_adopted_total").increment(1);
-    TableActor::start(worker, (place, address), (referee, at), draft, DeadMan::default()).await?;
+    // Gateways say who is there once they see the claim.
+    let roll_call_at = Some(Instant::now() + ROLL_CALL);
+    let (place, switch) = ((place, address), DeadMan::default());
+    TableActor::start(worker, place, (referee, at), draft, switch, roll_call_at).await?;
     Ok(worker.id.clone())
 }
 

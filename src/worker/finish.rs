@@ -13,7 +13,7 @@ use crate::protocol::envelope::{Marker, Message, VERSION};
 use crate::protocol::subject::Address;
 
 /// The longest wait between two tries.
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
+pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// The completion marker of a table whose last entry stands at `last`; nothing while it goes on.
 pub(super) fn marker(address: &Address, referee: &dyn Referee, last: StreamSeq) -> Option<Bytes> {

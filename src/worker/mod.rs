@@ -16,6 +16,7 @@ mod peers;
 mod presence;
 mod run;
 mod sleep;
+mod successor;
 mod table_actor;
 mod tables;
 mod upkeep;

@@ -17,10 +17,10 @@ use super::deadman::DeadMan;
 use super::desk::{Desk, Waiting, next_request};
 use super::presence::Presences;
 use super::tables::{Place, Worker};
-use super::{adoption, finish, handover, sleep};
+use super::{adoption, finish, handover, sleep, successor};
 use crate::bus::{AppendError, MailError};
 use crate::catalog::{Drafted, Referee};
-use crate::domain::{CommandId, FollowUp, PlayerId, Seat, Status, StreamSeq, TableSeq, Timestamp};
+use crate::domain::{CommandId, FollowUp, PlayerId, Seat, Status, StreamSeq, Timestamp};
 use crate::protocol::frame::LobbyEntry;
 use crate::protocol::request::{PresenceNotice, Refusal};
 use crate::protocol::subject::{self, Address};
@@ -81,33 +81,54 @@ impl TableActor {
         (mut referee, at): (Box<dyn Referee>, StreamSeq),
         first: Drafted,
         switch: DeadMan,
+        roll_call_at: Option<Instant>,
     ) -> Result<(), Refusal> {
+        let desk = Self::desk(worker, (place, address), at).await?;
+        referee.confirm();
+        let mut actor = Self::awake(desk, referee, Agenda::default(), switch, None, Vec::new());
+        // How many commits there are beside the log nobody has told.
+        actor.unsaved = 1;
+        actor.roll_call_at = roll_call_at;
+        actor.relist();
+        let follow_up = first.follow_up;
+        worker.actors.spawn(actor.run(follow_up));
+        Ok(())
+    }
+
+    /// Starts whoever does what must follow the end of a table, and answers what still comes for it. Nothing is
+    /// appended to such a table, so it needs no claim, and two who do this do no harm.
+    pub(super) async fn start_ended(
+        worker: &Worker,
+        (place, address): (Place, Address),
+        (referee, last): (Box<dyn Referee>, StreamSeq),
+    ) -> Result<(), Refusal> {
+        let desk = Self::desk(worker, (place, address), last).await?;
+        let (agenda, switch) = (Agenda::default(), DeadMan::default());
+        let mut actor = Self::awake(desk, referee, agenda, switch, None, Vec::new());
+        actor.relist();
+        let follow_up = actor.referee.owed();
+        worker.actors.spawn(actor.run(follow_up));
+        Ok(())
+    }
+
+    async fn desk(
+        worker: &Worker,
+        (place, address): (Place, Address),
+        last: StreamSeq,
+    ) -> Result<Desk, Refusal> {
         let commands = worker.bus.mail.serve(subject::cmd(address.table), None).await;
         let commands = commands.map_err(|error| unreachable(&error))?;
-        referee.confirm();
-        let desk = Desk {
+        Ok(Desk {
             worker: worker.clone(),
             address,
-            last: at,
+            last,
             commands,
             waiting: VecDeque::new(),
             presences: Presences::default(),
             losses: worker.peers.losses(),
             room: worker.room(),
             place,
-        };
-        let is_new = referee.last_seq() == TableSeq::ZERO.next();
-        let mut actor = Self::awake(desk, referee, Agenda::default(), switch, None, Vec::new());
-        // How many commits there are beside the log nobody has told.
-        actor.unsaved = 1;
-        if !is_new {
-            // Gateways say who is there once they see the claim.
-            actor.roll_call_at = Some(Instant::now() + ROLL_CALL);
-        }
-        actor.relist();
-        let follow_up = first.follow_up;
-        worker.actors.spawn(actor.run(follow_up));
-        Ok(())
+        })
     }
 
     pub(super) fn awake(
@@ -261,6 +282,15 @@ impl TableActor {
     async fn follow_up(&mut self, duties: &[FollowUp]) {
         for duty in duties {
             match duty {
+                FollowUp::OpenSuccessor => {
+                    let successor = self.referee.successor();
+                    let successor = successor.expect("only an agreed rematch asks for a table");
+                    let Desk { worker, address, .. } = &self.desk;
+                    let opened = successor::open(worker.clone(), address.table, successor);
+                    if !self.answer_until(opened).await {
+                        return;
+                    }
+                }
                 FollowUp::Complete => {
                     let Desk { worker, address, last, .. } = &self.desk;
                     let marker = finish::marker(address, &*self.referee, *last)
@@ -287,13 +317,13 @@ impl TableActor {
     }
 
     /// Answers commands for a table that has ended. Its rules refuse everything, so nothing is drafted here.
-    async fn answer_until(&mut self, over: impl Future<Output = ()>) {
+    async fn answer_until<T>(&mut self, over: impl Future<Output = T>) -> T {
         let mut over = pin!(over);
         loop {
             let desk = &mut self.desk;
             tokio::select! {
                 biased;
-                () = &mut over => return,
+                done = &mut over => return done,
                 Some(request) = next_request(&mut desk.waiting, &mut desk.commands) => {
                     self.on_request(request).await.ok();
                 }

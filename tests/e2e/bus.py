@@ -66,7 +66,7 @@ class Record:
             except (ValueError, TypeError, KeyError):
                 continue
             assert message.subject == f"tc.live.0.{envelope['kind']}.{table}"
-            assert envelope["v"] == 1
+            assert envelope["v"] == 2
             stored = Stored(int(headers["Nats-Sequence"]), headers["Tc-Worker"], commit)
             tables[table].append(stored)
         return dict(tables)

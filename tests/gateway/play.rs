@@ -226,3 +226,46 @@ async fn whoever_watches_the_list_sees_it_change() {
     stage.bus.lobby.remove(id_of(&table)).await.expect("removed");
     assert_eq!(nok.until("lobby").await["tables"], json!([]));
 }
+
+#[tokio::test]
+async fn players_who_agree_on_a_rematch_and_whoever_watches_learn_where_it_is() {
+    let stage = Stage::new(&[]).await;
+    let mut nok = stage.player("Nok").await;
+    let mut somchai = stage.player("Somchai").await;
+    let options = json!({ "start": "when_full", "rematch_ms": 30_000 });
+    nok.send(json!({ "type": "open", "id": "o", "kind": "hidden-number", "options": options }))
+        .await;
+    let table = nok.until("opened").await["table"].clone();
+    let command = |id: &str, command: Value| json!({ "type": "command", "id": id, "table": table, "command": command });
+    somchai.send(command("s", json!({ "type": "table.sit" }))).await;
+    somchai.until("accepted").await;
+    nok.send(command("n", json!({ "type": "say", "number": 0 }))).await;
+    nok.until("accepted").await;
+
+    let mut viewer = stage.spectator().await;
+    viewer.send(json!({ "type": "subscribe", "table": table })).await;
+    let view = viewer.until("snapshot").await["view"].clone();
+    assert_eq!((&view["status"], &view["rematch"]["wanted"]), (&json!("running"), &json!([])));
+    assert_eq!((&view["result"]["winners"], view.get("successor")), (&json!([0]), None));
+    nok.send(command("late", json!({ "type": "say", "number": 1 }))).await;
+    assert_eq!(nok.until("rejected").await["code"], "game_over");
+
+    somchai.send(command("r", json!({ "type": "table.rematch" }))).await;
+    let wanted = viewer.until("commit").await;
+    assert_eq!(wanted["events"], json!([{ "type": "table.rematch_wanted", "seat": 1 }]));
+    nok.send(command("r", json!({ "type": "table.rematch" }))).await;
+    let agreed = viewer.until("commit").await;
+    let events = agreed["events"].as_array().expect("events");
+    let types: Vec<_> = events.iter().map(|event| event["type"].as_str()).collect();
+    let expected = ["table.rematch_wanted", "table.succeeded", "table.completed"];
+    assert_eq!(types, expected.map(Some));
+    let successor = events[1]["table"].clone();
+    assert_ne!(successor, table);
+    assert!(agreed.to_string().find("player-").is_none(), "no account in {agreed}");
+
+    // Who comes late finds it in the snapshot.
+    let mut late = stage.spectator().await;
+    late.send(json!({ "type": "subscribe", "table": table })).await;
+    let view = late.until("snapshot").await["view"].clone();
+    assert_eq!((&view["successor"], view.get("rematch")), (&successor, None));
+}

@@ -8,8 +8,8 @@ use rand_chacha::rand_core::SeedableRng;
 use serde_json::{Value, json};
 use tablecast::catalog::{Catalog, Drafted, Referee, Replica};
 use tablecast::domain::{
-    Cause, Dice, Game, Identity, Kind, Opening, PresenceChange, Seat, Seating, StartRule, Status,
-    TableId, TableOptions, Timestamp, TurnContext, Viewer,
+    Cause, CommandId, Dice, Game, Identity, Kind, Opening, PresenceChange, Seat, Seating,
+    StartRule, Status, TableId, TableOptions, Timestamp, TurnContext, Viewer,
 };
 use tablecast::games::chess::Chess;
 use tablecast::games::liap_tui::LiapTui;
@@ -42,7 +42,7 @@ fn player(seat: u8) -> Identity {
 }
 
 impl<G: Game> Table<G> {
-    fn open(setup: Value, start: StartRule, seed: u64) -> Self {
+    fn open(setup: Value, (start, rematch_ms): (StartRule, u32), seed: u64) -> Self {
         let rules = Catalog::new().with::<G>();
         let kind: Kind = G::KIND.parse().expect("a kind");
         let game = rules.get(&kind).expect("a game");
@@ -56,7 +56,12 @@ impl<G: Game> Table<G> {
             kind: kind.clone(),
             rules: G::RULES_VERSION,
             setup,
-            options: TableOptions { start, turn_limit_ms: Some(60_000), ..TableOptions::default() },
+            options: TableOptions {
+                start,
+                turn_limit_ms: Some(60_000),
+                rematch_ms,
+                ..TableOptions::default()
+            },
             seats: seating.collect(),
             host: Some(Seat(0)),
         };
@@ -93,8 +98,11 @@ impl<G: Game> Table<G> {
 
     fn draft(&mut self, cx: &TurnContext) -> Option<Drafted> {
         let who = player(self.dice.random_range(0..self.seats + 1));
-        let id = format!("c{}", self.dice.random_range(0..50)).parse();
+        let id = format!("c{}", self.dice.random_range(0..50)).parse::<CommandId>();
         let id = id.expect("an id");
+        if let Some(wanted) = self.wanted_rematch(id.clone(), cx) {
+            return Some(wanted);
+        }
         match self.dice.random_range(0..14) {
             0 => {
                 let alive = self.now_ms.checked_sub(self.dice.random_range(0..3_000));
@@ -160,6 +168,14 @@ impl<G: Game> Table<G> {
         }
     }
 
+    /// Now and then a player wants another game: refused, and nothing has happened, unless this one is over.
+    fn wanted_rematch(&mut self, id: CommandId, cx: &TurnContext) -> Option<Drafted> {
+        let command = json!({ "type": "table.rematch" });
+        let who = player(self.dice.random_range(0..2));
+        let is_said: bool = self.dice.random();
+        is_said.then(|| self.referee.decide(&who, id, command, cx).ok().flatten()).flatten()
+    }
+
     /// One of the commands that a seat's view offers, if the game's views do so.
     fn offered(&mut self, seat: Seat) -> Option<Value> {
         let frame = self.replica.snapshot(Viewer::Seated(seat), Format::Json);
@@ -191,6 +207,14 @@ impl<G: Game> Table<G> {
         let older = SavedState { game_version: 0, ..referee.state() };
         prop_assert!(game.restore(self.table, &older).is_none());
         prop_assert_eq!(referee.status(), replica.status());
+        let successor = referee.successor();
+        prop_assert_eq!(&successor, &self.referee.successor());
+        prop_assert_eq!(&successor, &restored.successor());
+        if let Some((table, opening)) = successor {
+            let cause = Cause::Rematch { from: self.table };
+            let cx = TurnContext { now: EPOCH, seed: [2; 32] };
+            prop_assert!(game.open(table, opening, cause, &cx).is_ok(), "it cannot be opened");
+        }
         for viewer in (0..self.seats).map(|seat| Viewer::Seated(Seat(seat))) {
             for (viewer, format) in [viewer, Viewer::Spectator]
                 .into_iter()
@@ -208,11 +232,11 @@ impl<G: Game> Table<G> {
 
 fn check<G: Game>(
     setup: Value,
-    start: StartRule,
+    options: (StartRule, u32),
     seed: u64,
     steps: usize,
 ) -> Result<(), TestCaseError> {
-    let mut table = Table::<G>::open(setup, start, seed);
+    let mut table = Table::<G>::open(setup, options, seed);
     for _ in 0..steps {
         if table.referee.status() == Status::Ended {
             break;
@@ -222,8 +246,10 @@ fn check<G: Game>(
     table.check()
 }
 
-fn start_rule() -> impl Strategy<Value = StartRule> {
-    prop_oneof![Just(StartRule::Host), Just(StartRule::WhenFull)]
+/// When play begins, and how long a rematch is waited for.
+fn options() -> impl Strategy<Value = (StartRule, u32)> {
+    let start = prop_oneof![Just(StartRule::Host), Just(StartRule::WhenFull)];
+    (start, prop_oneof![1 => Just(0), 3 => Just(20_000)])
 }
 
 proptest! {
@@ -231,23 +257,23 @@ proptest! {
 
     #[test]
     fn a_table_of_pebbles_replays(
-        seed: u64, start in start_rule(), pebbles in 0..40u32, limit_ms in proptest::option::of(0..5_000u64),
+        seed: u64, options in options(), pebbles in 0..40u32, limit_ms in proptest::option::of(0..5_000u64),
     ) {
         let setup = json!({ "pebbles": pebbles, "limit_ms": limit_ms });
-        check::<Pebbles>(setup, start, seed, 120)?;
+        check::<Pebbles>(setup, options, seed, 120)?;
     }
 
     #[test]
-    fn a_table_of_liap_tui_replays(seed: u64, start in start_rule(), steps in 0..600usize) {
+    fn a_table_of_liap_tui_replays(seed: u64, options in options(), steps in 0..600usize) {
         let setup = json!({ "target": 10, "pauses": { "turn_end_ms": 0, "scoring_ms": 3 } });
-        check::<LiapTui>(setup, start, seed, steps)?;
+        check::<LiapTui>(setup, options, seed, steps)?;
     }
 
     #[test]
     fn a_table_of_chess_replays(
-        seed: u64, start in start_rule(), initial_ms in 1_000..200_000u64, steps in 0..600usize,
+        seed: u64, options in options(), initial_ms in 1_000..200_000u64, steps in 0..600usize,
     ) {
         let setup = json!({ "initial_ms": initial_ms, "increment_ms": 1_000 });
-        check::<Chess>(setup, start, seed, steps)?;
+        check::<Chess>(setup, options, seed, steps)?;
     }
 }

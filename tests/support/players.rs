@@ -346,6 +346,10 @@ pub(crate) fn types(commit: &AnyCommit) -> Vec<String> {
 pub(crate) fn bot_of(commit: &AnyCommit) -> Option<Seat> {
     match commit.cause {
         Cause::Bot { seat } => Some(seat),
-        Cause::Command { .. } | Cause::Clock | Cause::Presence | Cause::Claim => None,
+        Cause::Command { .. }
+        | Cause::Clock
+        | Cause::Presence
+        | Cause::Claim
+        | Cause::Rematch { .. } => None,
     }
 }

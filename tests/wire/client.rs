@@ -32,7 +32,9 @@ fn frames() -> Vec<(&'static str, ClientFrame)> {
         grace_ms: Some(10_000),
         turn_limit_ms: Some(60_000),
         abandon_ms: 30_000,
+        rematch_ms: 0,
     };
+    let with_rematch = TableOptions { rematch_ms: 20_000, ..options };
     let token = "header.claims.signature".to_owned();
     vec![
         ("hello", ClientFrame::Hello { token }),
@@ -44,6 +46,16 @@ fn frames() -> Vec<(&'static str, ClientFrame)> {
                 setup: json!({ "target": 50 }),
                 options,
                 seats: Some(vec![SeatWish::Me, SeatWish::Bot, SeatWish::Open]),
+            },
+        ),
+        (
+            "open_rematch",
+            ClientFrame::Open {
+                id: id.clone(),
+                kind: kind(),
+                setup: json!({}),
+                options: with_rematch,
+                seats: None,
             },
         ),
         (

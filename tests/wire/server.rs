@@ -94,6 +94,11 @@ fn table_frames() -> Vec<Golden> {
         TableEventView::Game(GameEvent::Said { seat, number }),
         TableEventView::Lifecycle(LifecycleView::Completed(result)),
     ];
+    let rematch = vec![
+        TableEventView::Lifecycle(LifecycleView::RematchOffered { until: AT }),
+        TableEventView::Lifecycle(LifecycleView::RematchWanted { seat }),
+        TableEventView::Lifecycle(LifecycleView::Succeeded { table }),
+    ];
     let commit = |events| CommitFrame { table, seq, at: AT, events };
     let view = GameView { yours: None };
     vec![
@@ -101,6 +106,7 @@ fn table_frames() -> Vec<Golden> {
         Golden::of("subscribed_seat", &subscribed(Some(Seat(1)), true)),
         Golden::of("unsubscribed", &ServerFrame::Unsubscribed { table, reason }),
         Golden::of("commit", &commit(events)),
+        Golden::of("commit_rematch", &commit(rematch)),
         Golden::of("commit_hidden", &commit(Vec::<TableEventView<GameEvent>>::new())),
         Golden::of("snapshot", &SnapshotFrame { table, seq, view }),
     ]

@@ -35,14 +35,16 @@ impl<G: Game> Table<G> {
             Status::Ended => None,
             Status::Waiting => absences.min(),
             Status::Running => {
-                absences.chain(self.player_deadlines()).chain(self.abandoned_at()).min()
+                let rematch = self.rematch.as_ref().map(|rematch| rematch.until);
+                let table = self.abandoned_at().into_iter().chain(rematch);
+                absences.chain(self.player_deadlines()).chain(table).min()
             }
         }
     }
 
     /// The deadlines that run out on players. None while the clocks stand still.
     fn player_deadlines(&self) -> impl Iterator<Item = Timestamp> {
-        let runs = self.clocks_stand_since().is_none();
+        let runs = self.clocks_run();
         self.game.deadline().into_iter().chain(self.decide_by()).filter(move |_| runs)
     }
 
@@ -61,18 +63,23 @@ impl<G: Game> Table<G> {
 
     pub(super) fn humans_awaited(&self) -> Vec<Seat> {
         let bots = self.bots_to_act();
+        if self.rematch.is_some() {
+            return Vec::new();
+        }
         let mut seats = self.game.awaiting();
         seats.retain(|seat| !bots.contains(seat));
         seats
     }
 
-    /// What has become due by now: absences, the game's own deadline, a limit on thinking, desertion.
+    /// What has become due by now: absences, desertion, the game's own deadline, a limit on thinking, the end
+    /// of the time for a rematch.
     pub fn on_time(&self, cx: &TurnContext) -> Option<Commit<G::Event>> {
         let mut draft = Draft::of(self, cx);
         draft.absences();
         draft.desertion();
         draft.deadline();
         draft.thinking();
+        draft.rematch_over();
         draft.commit(Cause::Clock)
     }
 
@@ -152,15 +159,14 @@ impl<G: Game> Draft<'_, G> {
 
     fn deadline(&mut self) {
         let is_due = self.table.game.deadline().is_some_and(|at| at <= self.cx.now);
-        let runs = self.table.clocks_stand_since().is_none();
+        let runs = self.table.clocks_run();
         if self.table.status == Status::Running && is_due && runs {
             self.game(self.table.game.on_deadline(self.cx));
         }
     }
 
     fn thinking(&mut self) {
-        let stands = self.table.clocks_stand_since().is_some();
-        if stands || self.table.decide_by().is_none_or(|at| at > self.cx.now) {
+        if !self.table.clocks_run() || self.table.decide_by().is_none_or(|at| at > self.cx.now) {
             return;
         }
         for seat in self.table.humans_awaited() {

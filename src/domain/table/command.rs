@@ -45,6 +45,9 @@ pub enum SeatCommand {
     /// The host begins the game.
     #[serde(rename = "table.start")]
     Start,
+    /// A player wants another game, now that this one is over.
+    #[serde(rename = "table.rematch")]
+    Rematch,
 }
 
 /// Why a command was refused.
@@ -116,6 +119,9 @@ pub enum TableRule {
     /// Nothing more will happen here.
     #[error("the game is over")]
     GameOver,
+    /// Too early, too late, or not at this table.
+    #[error("this table is not waiting for its players to play again")]
+    NoRematch,
 }
 
 impl TableRule {
@@ -135,6 +141,7 @@ impl TableRule {
             Self::NoBots => "no_bots",
             Self::OwnSeat => "own_seat",
             Self::GameOver => "game_over",
+            Self::NoRematch => "no_rematch",
         }
     }
 }

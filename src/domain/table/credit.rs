@@ -13,6 +13,11 @@ impl<G: Game> Table<G> {
         lost.min()
     }
 
+    /// Whether the clocks of the game run.
+    pub(super) fn clocks_run(&self) -> bool {
+        self.rematch.is_none() && self.clocks_stand_since().is_none()
+    }
+
     fn gateway_lost_at(&self, seat: Seat) -> Option<Timestamp> {
         match self.seats.get(seat.index())?.presence {
             Presence::Away { gateway_lost_at, .. } => gateway_lost_at,
@@ -25,7 +30,8 @@ impl<G: Game> Table<G> {
         let is_away =
             |seat: &super::seats::SeatState| matches!(seat.presence, Presence::Away { .. });
         self.status == Status::Running
-            && (self.game.deadline().is_some()
+            && (self.rematch.is_some()
+                || self.game.deadline().is_some()
                 || self.decide_by().is_some()
                 || self.deserted_at.is_some()
                 || self.seats.iter().any(is_away))

@@ -75,7 +75,9 @@ impl<G: Game> Table<G> {
         cx: &TurnContext,
     ) -> Decided<G> {
         if self.status == Status::Ended {
-            return Err(TableRule::GameOver.into());
+            let is_rematch = matches!(command, TableCommand::Table(SeatCommand::Rematch));
+            let rule = if is_rematch { TableRule::NoRematch } else { TableRule::GameOver };
+            return Err(rule.into());
         }
         let mut draft = Draft::of(self, cx);
         match command {
@@ -130,6 +132,9 @@ impl<G: Game> Draft<'_, G> {
         if self.table.status == Status::Waiting {
             return Err(TableRule::NotStarted.into());
         }
+        if self.table.rematch.is_some() {
+            return Err(TableRule::GameOver.into());
+        }
         self.return_to(seat);
         // A clock that stands has not run out, whatever the game would think of its deadline.
         self.credit_standing();
@@ -145,6 +150,7 @@ impl<G: Game> Draft<'_, G> {
         match command {
             SeatCommand::Sit { seat } => self.sit(by, seat),
             SeatCommand::Leave => self.leave(by),
+            SeatCommand::Rematch => self.rematch(by),
             SeatCommand::AddBot { seat } => {
                 self.host_only(by, seat)?;
                 if !G::HAS_BOTS {

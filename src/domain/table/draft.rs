@@ -1,9 +1,9 @@
 //! A decision in the making: events are tried on a copy, so that each one is judged after those before it.
 
 use super::super::{
-    Closing, Commit, FollowUp, Game, Lifecycle, Outcome, Seat, Summary, TableEvent, TurnContext,
+    Closing, Commit, Game, Lifecycle, Outcome, Seat, Summary, TableEvent, TurnContext,
 };
-use super::{Status, Table};
+use super::Table;
 use crate::domain::Cause;
 
 /// A copy of the table with the events of one decision so far.
@@ -46,7 +46,9 @@ impl<'cx, G: Game> Draft<'cx, G> {
     pub(super) fn seat_taken_by_bot(&mut self, seat: Seat) {
         self.credit_return(seat);
         self.lifecycle(Lifecycle::SeatTakenByBot { seat });
-        self.game(self.table.game.on_player_left(seat, self.cx));
+        if self.table.rematch.is_none() {
+            self.game(self.table.game.on_player_left(seat, self.cx));
+        }
         if self.table.host == Some(seat) {
             let heir = self.table.first_seat(super::seats::SeatState::human_is_here);
             if let Some(to) = heir {
@@ -62,7 +64,10 @@ impl<'cx, G: Game> Draft<'cx, G> {
             winners: outcome.winners,
             scores: outcome.scores,
             started_at: self.table.started_at,
-            ended_at: self.cx.now,
+            ended_at: match closing {
+                Closing::Finished => self.table.moved_at,
+                Closing::Abandoned | Closing::Closed => self.cx.now,
+            },
         };
         self.lifecycle(Lifecycle::Completed(summary));
     }
@@ -72,18 +77,13 @@ impl<'cx, G: Game> Draft<'cx, G> {
         if self.events.is_empty() {
             return None;
         }
-        if self.table.status == Status::Running
-            && let Some(outcome) = self.table.game.outcome()
-        {
-            self.end(Closing::Finished, outcome);
-        }
-        let ended = self.table.status == Status::Ended;
+        self.finish();
         Some(Commit {
             seq: self.table.last_seq.next(),
             at: self.cx.now,
             cause,
             events: self.events,
-            follow_up: if ended { vec![FollowUp::Complete] } else { Vec::new() },
+            follow_up: self.table.owed(),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::{Cause, Commit, Game, Lifecycle, Seating, TableEvent, Timestamp};
 use super::seats::{Presence, SeatState};
-use super::{RECENT_PER_SEAT, Status, Table};
+use super::{RECENT_PER_SEAT, Rematch, Status, Table};
 
 impl<G: Game> Table<G> {
     /// Applies one commit. The caller has checked that it is the one after [`Table::last_seq`].
@@ -54,9 +54,16 @@ impl<G: Game> Table<G> {
             Lifecycle::PlayerBack { seat } | Lifecycle::SeatReturned { seat } => {
                 self.seat_mut(*seat).presence = Presence::Here;
             }
-            Lifecycle::SeatTakenByBot { seat } => self.seat_mut(*seat).presence = Presence::Left,
+            Lifecycle::SeatTakenByBot { seat } => {
+                self.seat_mut(*seat).presence = Presence::Left;
+                self.want_rematch(*seat, false);
+            }
             Lifecycle::HostChanged { to } => self.host = Some(*to),
+            Lifecycle::RematchOffered { until } => self.rematch = Some(Rematch::until(*until)),
+            Lifecycle::RematchWanted { seat } => self.want_rematch(*seat, true),
+            Lifecycle::Succeeded { table } => self.successor = Some(*table),
             Lifecycle::Completed(summary) => {
+                self.rematch = None;
                 self.status = Status::Ended;
                 self.summary = Some(summary.clone());
             }
@@ -71,7 +78,10 @@ impl<G: Game> Table<G> {
 
     /// Every deadline that runs out on a player moves later.
     fn credit(&mut self, ms: u64, at: Timestamp) {
-        self.game.credit(ms);
+        match &mut self.rematch {
+            Some(rematch) => rematch.until = rematch.until.plus_millis(ms),
+            None => self.game.credit(ms),
+        }
         self.credited_ms += ms;
         self.credited_to = at;
         self.deserted_at = self.deserted_at.map(|since| since.plus_millis(ms));
@@ -85,8 +95,7 @@ impl<G: Game> Table<G> {
     /// A running table that had players and has none left is deserted, from the moment the last one went.
     fn note_desertion(&mut self, at: Timestamp) {
         let had_players = self.seats.iter().any(SeatState::is_human);
-        let has_players =
-            self.seats.iter().any(|seat| seat.is_human() && seat.presence != Presence::Left);
+        let has_players = self.seats.iter().any(SeatState::has_player);
         if self.status != Status::Running || !had_players || has_players {
             self.deserted_at = None;
         } else if self.deserted_at.is_none() {

@@ -6,6 +6,7 @@ mod credit;
 mod decide;
 mod draft;
 mod evolve;
+mod rematch;
 mod seats;
 #[cfg(test)]
 mod tests;
@@ -17,11 +18,12 @@ use serde::{Deserialize, Serialize};
 pub use clock::PresenceChange;
 pub use command::{Refused, SeatCommand, TableCommand, TableRule};
 pub use decide::{Decided, Identity};
+pub(super) use rematch::Rematch;
 use seats::SeatState;
 
 use super::{
-    CommandId, Game, Kind, Opening, PlayerId, Seat, Summary, TableOptions, TableSeq, Timestamp,
-    WorkerId,
+    CommandId, FollowUp, Game, Kind, Opening, PlayerId, Seat, Summary, TableId, TableOptions,
+    TableSeq, Timestamp, WorkerId,
 };
 
 /// How many accepted commands a table remembers for each seat, so that one sent again is recognised.
@@ -36,11 +38,17 @@ pub const TABLE_STATE_VERSION: u32 = 1;
 pub struct Table<G: Game> {
     game: G,
     rules: u32,
+    /// What a successor is opened with; kept only where there can be one.
+    setup: Option<serde_json::Value>,
     options: TableOptions,
     seats: Vec<SeatState>,
     host: Option<Seat>,
     status: Status,
     summary: Option<Summary>,
+    /// While the game is over and the table is not.
+    rematch: Option<Rematch>,
+    /// Where the players go on.
+    successor: Option<TableId>,
     started_at: Option<Timestamp>,
     /// When the game last moved: what a limit on thinking counts from.
     moved_at: Timestamp,
@@ -105,11 +113,14 @@ impl<G: Game> Table<G> {
         Ok(Self {
             game: G::new(setup),
             rules: opening.rules,
+            setup: (opening.options.rematch_ms > 0).then(|| opening.setup.clone()),
             options: opening.options,
             seats: opening.seats.iter().map(SeatState::new).collect(),
             host: opening.host,
             status: Status::Waiting,
             summary: None,
+            rematch: None,
+            successor: None,
             started_at: None,
             moved_at: Timestamp::default(),
             credited_ms: 0,
@@ -145,6 +156,15 @@ impl<G: Game> Table<G> {
     /// Which worker owns it, as far as the log says. Nothing: the one that opened it.
     pub fn owner(&self) -> Option<&WorkerId> {
         self.owner.as_ref()
+    }
+
+    /// What must follow, once the table has ended, in this order.
+    pub fn owed(&self) -> Vec<FollowUp> {
+        if self.status != Status::Ended {
+            return Vec::new();
+        }
+        let successor = self.successor.map(|_| FollowUp::OpenSuccessor);
+        successor.into_iter().chain([FollowUp::Complete]).collect()
     }
 
     /// What the table does besides the rules.

@@ -48,6 +48,11 @@ impl SeatState {
         self.is_human() && self.presence == Presence::Here
     }
 
+    /// Whether there is a player who has not left.
+    pub(super) fn has_player(&self) -> bool {
+        self.is_human() && self.presence != Presence::Left
+    }
+
     fn bot_plays(&self) -> bool {
         match self.seating {
             Seating::Bot => true,
@@ -77,7 +82,7 @@ impl<G: Game> Table<G> {
 
     /// The seats that a bot is to decide for at this moment, rising.
     pub fn bots_to_act(&self) -> Vec<Seat> {
-        if self.status != super::Status::Running {
+        if self.status != super::Status::Running || self.rematch.is_some() {
             return Vec::new();
         }
         let mut seats = self.game.awaiting();

@@ -334,6 +334,176 @@ fn a_limit_on_thinking_makes_one_decision_and_leaves_the_seat_to_its_player() {
     assert!(!play.table.seat_views()[0].bot_plays);
 }
 
+/// Two players, or one and a bot, who have 20 seconds to agree on another game.
+fn over(seats: Vec<Seating>) -> Play {
+    let options = TableOptions { rematch_ms: 20_000, ..TableOptions::default() };
+    let has_bot = seats.contains(&Seating::Bot);
+    let mut play = Play::open(seats, options);
+    play.seat("ann", SeatCommand::Start).unwrap();
+    play.draw("ann").unwrap();
+    if has_bot {
+        let decided = play.table.decide_for_bot(Seat(1), &play.cx());
+        play.fold(decided.unwrap());
+    } else {
+        play.draw("bea").unwrap();
+    }
+    play
+}
+
+fn closing(play: &Play) -> Option<Closing> {
+    play.table.summary().map(|summary| summary.closing)
+}
+
+#[test]
+fn a_game_that_is_over_waits_for_its_players_and_no_longer() {
+    let mut play = over(vec![human("ann"), human("bea")]);
+    assert_eq!(play.table.status(), Status::Running);
+    assert_eq!(play.table.next_due(), Some(Timestamp::from_millis(21_000)));
+    let view = play.table.view(Viewer::Spectator);
+    assert_eq!(view.rematch.unwrap().until, Timestamp::from_millis(21_000));
+    assert_eq!(view.result.unwrap().winners, [Seat(1)]);
+    // Nothing of the game goes on.
+    assert_eq!(play.draw("ann"), Err("game_over"));
+    assert_eq!(play.seat("cid", SeatCommand::Sit { seat: None }), Err("already_started"));
+    assert_eq!(play.seat("cid", SeatCommand::Rematch), Err("not_seated"));
+    let wanted = TableEvent::Lifecycle(Lifecycle::RematchWanted { seat: Seat(1) });
+    assert_eq!(play.seat("bea", SeatCommand::Rematch), Ok(vec![wanted]));
+    assert_eq!(play.seat("bea", SeatCommand::Rematch), Ok(Vec::new()), "once is enough");
+    assert_eq!(play.table.view(Viewer::Spectator).rematch.unwrap().wanted, [Seat(1)]);
+    assert_eq!(play.pass_ms(19_999), []);
+    play.now += 1;
+    assert_eq!(play.seat("ann", SeatCommand::Rematch), Err("no_rematch"));
+    play.now -= 1;
+    assert_eq!(play.pass_ms(1).len(), 1);
+    let summary = play.table.summary().unwrap();
+    assert_eq!((summary.closing, &summary.winners), (Closing::Finished, &vec![Seat(1)]));
+    assert_eq!(summary.ended_at, Timestamp::from_millis(1_000), "when the game ended");
+    assert_eq!(play.table.successor(), None);
+    assert_eq!(play.table.view(Viewer::Spectator).rematch, None);
+    assert_eq!(play.seat("ann", SeatCommand::Rematch), Err("no_rematch"));
+}
+
+#[test]
+fn a_table_without_time_for_it_has_no_rematch() {
+    let mut play = two_players();
+    assert_eq!(play.seat("ann", SeatCommand::Rematch), Err("no_rematch"), "the game goes on");
+    play.draw("ann").unwrap();
+    play.draw("bea").unwrap();
+    assert_eq!(play.table.status(), Status::Ended);
+    assert_eq!(play.seat("ann", SeatCommand::Rematch), Err("no_rematch"));
+}
+
+#[test]
+fn players_who_agree_go_on_at_a_table_that_the_commit_names() {
+    let mut play = over(vec![human("ann"), human("bea")]);
+    play.seat("ann", SeatCommand::Rematch).unwrap();
+    play.now += 500;
+    let command = TableCommand::Table(SeatCommand::Rematch);
+    let decided = play.table.decide(&identity("bea"), id("again"), command, &play.cx());
+    let commit = decided.unwrap().unwrap();
+    assert_eq!(commit.follow_up, [FollowUp::OpenSuccessor, FollowUp::Complete], "in this order");
+    play.table.evolve(&commit);
+    let (table, opening) = play.table.successor().unwrap();
+    assert_eq!(table.opened_at(), Timestamp::from_millis(1_500));
+    assert_eq!(
+        commit.events[..2],
+        [
+            TableEvent::Lifecycle(Lifecycle::RematchWanted { seat: Seat(1) }),
+            TableEvent::Lifecycle(Lifecycle::Succeeded { table }),
+        ]
+    );
+    assert_eq!((closing(&play), commit.events.len()), (Some(Closing::Finished), 3));
+    assert_eq!(play.table.view(Viewer::Spectator).successor, Some(table));
+    assert_eq!((opening.host, opening.seats.len()), (Some(Seat(0)), 2));
+    assert_eq!(opening.seats, [human("ann"), human("bea")]);
+    // Whoever opens it, it begins at once.
+    let cause = Cause::Rematch { from: table };
+    let first = Table::<HighCard>::open(opening, cause, &play.cx()).unwrap();
+    assert!(first.events.contains(&TableEvent::Lifecycle(Lifecycle::Started)));
+}
+
+#[test]
+fn a_rematch_may_be_followed_by_another() {
+    let mut ids = std::collections::BTreeSet::new();
+    let mut play = over(vec![human("ann"), Seating::Bot]);
+    for round in 0..3 {
+        play.seat("ann", SeatCommand::Rematch).unwrap();
+        let (table, opening) = play.table.successor().expect("bots always want another");
+        assert!(ids.insert(table), "{table} again");
+        play = Play { now: play.now + 1, ..Play::open(opening.seats.clone(), opening.options) };
+        play.now += 10_000 * round;
+        assert_eq!(play.table.status(), Status::Running);
+        play.draw("ann").unwrap();
+        let decided = play.table.decide_for_bot(Seat(1), &play.cx());
+        play.fold(decided.unwrap());
+    }
+}
+
+#[test]
+fn who_leaves_has_no_say_and_does_not_come_along() {
+    let mut play = over(vec![human("ann"), human("bea")]);
+    play.seat("bea", SeatCommand::Rematch).unwrap();
+    let events = play.seat("ann", SeatCommand::Leave).unwrap();
+    assert!(events.contains(&TableEvent::Lifecycle(Lifecycle::HostChanged { to: Seat(1) })));
+    let (_, opening) = play.table.successor().expect("all who stayed agree");
+    assert_eq!(opening.seats, [Seating::Bot, human("bea")]);
+    assert_eq!(opening.host, Some(Seat(1)));
+}
+
+#[test]
+fn a_wish_goes_with_its_player_and_must_be_said_again() {
+    let mut play = over(vec![human("ann"), human("bea")]);
+    play.seat("ann", SeatCommand::Rematch).unwrap();
+    play.seat("ann", SeatCommand::Leave).unwrap();
+    play.seat("ann", SeatCommand::Sit { seat: None }).unwrap();
+    play.seat("bea", SeatCommand::Rematch).unwrap();
+    assert_eq!(closing(&play), None, "ann is back, and has not said it again");
+    play.seat("ann", SeatCommand::Rematch).unwrap();
+    assert!(play.table.successor().is_some());
+}
+
+#[test]
+fn a_rematch_waits_for_who_is_away_until_they_have_left() {
+    let mut play = over(vec![human("ann"), human("bea")]);
+    play.presence("bea", PresenceChange::Went);
+    play.seat("ann", SeatCommand::Rematch).unwrap();
+    assert_eq!(closing(&play), None);
+    assert!(play.table.successor().is_none());
+    play.pass_ms(5_000);
+    assert_eq!(play.table.successor().unwrap().1.seats, [human("ann"), Seating::Bot]);
+}
+
+#[test]
+fn a_table_that_everyone_leaves_waits_for_nobody() {
+    let mut play = over(vec![human("ann"), human("bea")]);
+    play.seat("ann", SeatCommand::Leave).unwrap();
+    play.seat("bea", SeatCommand::Leave).unwrap();
+    assert_eq!((closing(&play), play.table.successor()), (Some(Closing::Finished), None));
+}
+
+#[test]
+fn bots_alone_do_not_go_on_for_ever() {
+    let options =
+        TableOptions { start: StartRule::WhenFull, rematch_ms: 20_000, ..TableOptions::default() };
+    let mut play = Play::open(vec![Seating::Bot, Seating::Bot], options);
+    for seat in [Seat(0), Seat(1)] {
+        let decided = play.table.decide_for_bot(seat, &play.cx());
+        play.fold(decided.unwrap());
+    }
+    assert_eq!((closing(&play), play.table.successor()), (Some(Closing::Finished), None));
+}
+
+#[test]
+fn time_without_an_owner_is_given_back_to_who_may_want_a_rematch() {
+    let mut play = over(vec![human("ann"), human("bea")]);
+    play.now = 31_000;
+    assert_eq!(play.claim(Some(2_000)), Some((29_000, CreditReason::NoOwner)));
+    assert_eq!(play.table.next_due(), Some(Timestamp::from_millis(50_000)));
+    play.seat("ann", SeatCommand::Rematch).unwrap();
+    play.seat("bea", SeatCommand::Rematch).unwrap();
+    assert!(play.table.successor().is_some());
+}
+
 fn limited() -> Play {
     let options = TableOptions { turn_limit_ms: Some(2_000), ..TableOptions::default() };
     let mut play = Play::open(vec![human("ann"), Seating::Bot], options);

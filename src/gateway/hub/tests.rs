@@ -10,7 +10,7 @@ use crate::bus::memory::{self, Faults};
 use crate::bus::{Append, Bus};
 use crate::catalog::{Catalog, Referee};
 use crate::domain::{
-    Cause, Identity, Opening, Seat, Seating, StartRule, TableOptions, TableSeq, Timestamp,
+    Cause, Identity, Opening, Seat, Seating, StartRule, Status, TableOptions, TableSeq, Timestamp,
     TurnContext,
 };
 use crate::gateway::breaker::Breaker;
@@ -41,7 +41,6 @@ struct Playing {
     address: Address,
     referee: Box<dyn Referee>,
     last: StreamSeq,
-    nok: Identity,
 }
 
 impl Scene {
@@ -76,8 +75,11 @@ impl Scene {
 
     /// A table that has begun, not yet in the log beyond its opening.
     async fn open(&self) -> Playing {
+        self.open_with(TableOptions::default()).await
+    }
+
+    async fn open_with(&self, options: TableOptions) -> Playing {
         let kind: Kind = "hidden-number".parse().unwrap();
-        let nok = Identity { player: "nok".parse().unwrap(), name: "Nok".to_owned() };
         let human = |player: &str| Seating::Human {
             player: player.parse().unwrap(),
             name: player.to_owned(),
@@ -86,11 +88,11 @@ impl Scene {
             kind: kind.clone(),
             rules: 1,
             setup: serde_json::json!({}),
-            options: TableOptions { start: StartRule::WhenFull, ..TableOptions::default() },
+            options: TableOptions { start: StartRule::WhenFull, ..options },
             seats: vec![human("nok"), human("somchai")],
             host: Some(Seat(0)),
         };
-        let table = TableId::new(self.clock.now(), [1; 10]);
+        let table = TableId::new(self.clock.now(), rand::random());
         let rules = self.catalog.get(&kind).unwrap();
         let (referee, drafted) = rules.open(table, opening, Cause::Claim, &self.cx()).unwrap();
         let mut playing = Playing {
@@ -98,7 +100,6 @@ impl Scene {
             address: Address::new(table, kind, NonZeroU16::MIN),
             referee,
             last: StreamSeq::ZERO,
-            nok,
         };
         playing.store(&self.bus, drafted.payload).await;
         playing
@@ -106,9 +107,13 @@ impl Scene {
 
     async fn say(&self, playing: &mut Playing, number: u32) {
         let command = serde_json::json!({ "type": "say", "number": number });
-        let id = format!("c{number}").parse().unwrap();
-        let nok = playing.nok.clone();
-        let decided = Referee::decide(&mut *playing.referee, &nok, id, command, &self.cx());
+        self.command(playing, "nok", command).await;
+    }
+
+    async fn command(&self, playing: &mut Playing, by: &str, command: serde_json::Value) {
+        let id = format!("c{}", playing.last.get()).parse().unwrap();
+        let by = Identity { player: by.parse().unwrap(), name: by.to_owned() };
+        let decided = Referee::decide(&mut *playing.referee, &by, id, command, &self.cx());
         let drafted = decided.unwrap().unwrap();
         playing.store(&self.bus, drafted.payload).await;
     }
@@ -263,12 +268,37 @@ async fn a_feed_ends_some_time_after_its_last_follower_left() {
     // Whoever comes back in time finds it as it was.
     assert!(Arc::ptr_eq(&feed, &scene.join(&mailbox, playing.table, None)));
     tokio::time::sleep(LINGER * 2).await;
-    assert!(scene.hub.is_running(playing.table));
+    assert!(scene.hub.needs_owner(playing.table));
     feed.leave(mailbox.connection);
     tokio::time::sleep(LINGER + Duration::from_secs(1)).await;
-    assert!(!scene.hub.is_running(playing.table));
+    assert!(!scene.hub.needs_owner(playing.table));
     let other = scene.join(&mailbox, playing.table, None);
     assert!(!Arc::ptr_eq(&feed, &other));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_over_needs_an_owner_if_it_names_a_successor() {
+    let scene = Scene::new();
+    for (rematch_ms, needs_owner) in [(0, false), (20_000, true)] {
+        let options = TableOptions { rematch_ms, ..TableOptions::default() };
+        let mut playing = scene.open_with(options).await;
+        let mailbox = Scene::mailbox(1);
+        let feed = scene.join(&mailbox, playing.table, None);
+        frames(&mailbox, &feed, 2).await;
+        scene.say(&mut playing, 0).await;
+        assert_eq!(frames(&mailbox, &feed, 1).await, ["commit 2"]);
+        if rematch_ms > 0 {
+            for by in ["nok", "somchai"] {
+                let again = serde_json::json!({ "type": "table.rematch" });
+                scene.command(&mut playing, by, again).await;
+            }
+            assert_eq!(frames(&mailbox, &feed, 2).await, ["commit 3", "commit 4"]);
+        }
+        assert_eq!(playing.referee.status(), Status::Ended);
+        assert_eq!(scene.hub.needs_owner(playing.table), needs_owner);
+        feed.leave(mailbox.connection);
+        tokio::time::sleep(LINGER + Duration::from_secs(1)).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -24,7 +24,12 @@ async fn raw_client(server: &NatsServer) -> async_nats::Client {
     async_nats::connect(&server.url).await.expect("connected")
 }
 
-async fn append(client: &Client, table: TableId, after: StreamSeq, payload: Bytes) -> StreamSeq {
+pub(super) async fn append(
+    client: &Client,
+    table: TableId,
+    after: StreamSeq,
+    payload: Bytes,
+) -> StreamSeq {
     let append = Append {
         address: address(client, table),
         after,
@@ -201,6 +206,30 @@ async fn a_commit_of_a_newer_version_is_not_skipped() {
     assert_eq!(dead.cached_info().state.messages, 0);
 }
 
+/// Workers are asked again and again to take a table that has ended, and one of them finishes it.
+pub(super) async fn asked_to_finish(client: &Client, table: TableId) {
+    for _ in 0..10 {
+        if let Adoption::Declined(refusal) = client.adopt(table).await {
+            assert_eq!(refusal.code, "moved", "{refusal:?}");
+        }
+    }
+    assert_eq!(client.markers(table).await, 1);
+}
+
+#[tokio::test]
+async fn the_last_move_has_its_verdict_though_its_owner_did_not_live_to_answer() {
+    let (server, worker, client) = one_mortal().await;
+    let request = pebbles_of(&[human("ann"), human("bob")], json!({ "pebbles": 1 }));
+    client.open(&request).await;
+    assert_eq!(client.command(request.table, "ann", "last", take(1)).await, accepted(2));
+    worker.kill();
+    let _next = another_worker(&server, "w2", &[]).await;
+    // The answer was lost on its way: the same command is sent again.
+    assert_eq!(client.persist(request.table, "ann", "last", take(1)).await, accepted(2));
+    let other = client.persist(request.table, "bob", "b1", take(1)).await;
+    assert_eq!(refused(other).code, "game_over");
+}
+
 #[tokio::test]
 async fn the_marker_that_an_owner_did_not_live_to_write_is_written_once() {
     let (server, worker, client) = one_mortal().await;
@@ -217,13 +246,7 @@ async fn the_marker_that_an_owner_did_not_live_to_write_is_written_once() {
     }
     let workers =
         [another_worker(&server, "w2", &[]).await, another_worker(&server, "w3", &[]).await];
-    for _ in 0..10 {
-        let Adoption::Declined(refusal) = client.adopt(table).await else {
-            panic!("adopted");
-        };
-        assert!(["game_over", "moved"].contains(&refusal.code.as_str()), "{refusal:?}");
-    }
-    assert_eq!(client.markers(table).await, 1);
+    asked_to_finish(&client, table).await;
     let entries = client.bus.log.read(table, StreamSeq::ZERO).await.expect("read");
     assert!(entries.iter().all(|entry| entry.what == Stored::Commit));
     assert_eq!(entries.last().map(|last| last.seq), Some(after));

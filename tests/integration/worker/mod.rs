@@ -6,6 +6,7 @@ mod commands;
 mod credit;
 mod faults;
 mod hand_over;
+mod rematch;
 mod sleep;
 mod time;
 
