@@ -61,6 +61,8 @@ const SHED_RETRY_MS: u64 = 500;
 /// Takes commands to the workers.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
+    /// This process, for owners who want to know where a player is.
+    pub gateway: Arc<str>,
     /// The mail.
     pub bus: Bus,
     /// The games, for the seats of a new table.
@@ -116,7 +118,8 @@ impl Dispatcher {
             match ask {
                 Ask::Open { id, by, wish } => self.open(table, by, id, wish).await,
                 Ask::Command { id, by, command, .. } => {
-                    let request = CommandRequest { by, id, command };
+                    let gateway = Some(self.gateway.as_ref().to_owned());
+                    let request = CommandRequest { by, id, command, gateway };
                     self.command(table, TableRequest::Command(request)).await
                 }
             }

@@ -171,6 +171,7 @@ fn served(
     };
     let hub = Hub::new(context, tasks.feeds.clone());
     let dispatcher = Arc::new(Dispatcher {
+        gateway: Arc::clone(&gateway),
         bus: bus.clone(),
         catalog: catalog.clone(),
         hub: Arc::clone(&hub),

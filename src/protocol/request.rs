@@ -51,6 +51,9 @@ pub struct CommandRequest {
     pub id: CommandId,
     /// The command, as an object with a `type`.
     pub command: serde_json::Value,
+    /// The gateway that it came by: there its player is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
 }
 
 /// What became of a command.

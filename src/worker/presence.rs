@@ -40,6 +40,14 @@ impl Presences {
 }
 
 impl Presences {
+    /// A player acts, by this gateway. Its notice may not have come yet, or have been lost.
+    pub(super) fn note_acting(&mut self, player: &PlayerId, gateway: &str) {
+        let gateways = self.gateways.entry(player.clone()).or_default();
+        if !gateways.contains(gateway) {
+            gateways.insert(gateway.to_owned());
+        }
+    }
+
     /// Players who were at lost gateways only, and when the last of these was heard. A gateway is lost if
     /// `lost_at` says when it was last heard.
     pub(super) fn take_lost(

@@ -27,6 +27,7 @@ impl TableActor {
             Err(error) => Err(Refusal::new("malformed", error.to_string())),
             Ok(TableRequest::Who) => return self.on_who(asked.replies).await,
             Ok(TableRequest::Command(command)) => {
+                self.note_acting(&command);
                 match self.referee.verdict_on(&command.by.player, &command.id) {
                     Some(seq) => Ok(seq),
                     None => match self.decide(&command) {
@@ -45,6 +46,16 @@ impl TableActor {
         let lost = verdict.as_ref().err().filter(|refusal| refusal.code == MOVED).cloned();
         answer(asked.replies, verdict).await;
         lost.map_or(Ok(None), Err)
+    }
+
+    /// Who acts is there, and gone when its gateway is.
+    fn note_acting(&mut self, command: &CommandRequest) {
+        // Nobody else's coming and going is of interest, nor to be remembered.
+        let is_seated = || self.referee.players_here().contains(&command.by.player);
+        if let Some(gateway) = command.gateway.as_ref().filter(|_| is_seated()) {
+            self.desk.worker.peers.note_gateway(gateway, self.desk.worker.now());
+            self.desk.presences.note_acting(&command.by.player, gateway);
+        }
     }
 
     /// This verdict, if nothing has been appended that the state does not hold.

@@ -218,7 +218,7 @@ impl Client {
         command: Value,
         patience: Duration,
     ) -> Result<Verdict, RequestError> {
-        let request = CommandRequest { by: player(by), id: id(command_id), command };
+        let request = CommandRequest { by: player(by), id: id(command_id), command, gateway: None };
         let mail = &self.bus.mail;
         let request = TableRequest::Command(request);
         let answer = mail.request(subject::cmd(table), encode(&request), patience);

@@ -182,7 +182,7 @@ impl TinyWorker {
     }
 
     async fn decide(&self, owning: &mut Owning, command: CommandRequest) -> Verdict {
-        let CommandRequest { by, id, command } = command;
+        let CommandRequest { by, id, command, .. } = command;
         if command.get("type").and_then(|tag| tag.as_str()) == Some("nothing") {
             return Verdict::Rejected(Refusal::new("nothing", "nothing was asked"));
         }

@@ -219,6 +219,7 @@ impl Bench {
             by: player(by)?,
             id: format!("m{number}").parse()?,
             command: json!({ "type": "move", "uci": uci }),
+            gateway: None,
         }));
         let (cmd, adopt) = (subject::cmd(table), subject::adopt(&chess()?));
         loop {
