@@ -99,7 +99,9 @@ async fn measure(args: &RecoveryArgs, nats: &NatsConfig, url: &str) -> anyhow::R
     let opened = Instant::now();
     let ids = bench.open_all(tables).await?;
     let opened_per_second = tables as f64 / opened.elapsed().as_secs_f64();
-    bench.play_all(&ids, 0).await?;
+    for number in 0..AFTER_THE_KILL {
+        bench.play_all(&ids, number).await?;
+    }
 
     let mut second = bench.worker("bench-b", &[])?;
     let watched = bench.watched(&mut first, &ids).await?;
@@ -111,7 +113,7 @@ async fn measure(args: &RecoveryArgs, nats: &NatsConfig, url: &str) -> anyhow::R
     let before = resident_bytes(&third)?;
     second.kill().await?;
     let played = Instant::now();
-    let latencies = bench.play_all(&ids, 1).await?;
+    let latencies = bench.play_all(&ids, AFTER_THE_KILL).await?;
     let played_seconds = played.elapsed().as_secs_f64();
     let active = resident_bytes(&third)?;
     bench.all_asleep(admin, tables).await?;
@@ -146,8 +148,15 @@ struct Bench {
     entropy: Entropy,
 }
 
-/// White and black play the same game at every table.
-const MOVES: [(&str, &str); 3] = [("white", "e2e4"), ("black", "e7e5"), ("white", "g1f3")];
+/// The same game is played at every table: Morphy against two amateurs at the opera, Paris 1858. The last two
+/// moves come after the kill.
+#[rustfmt::skip]
+const MOVES: [&str; 30] = [
+    "e4", "e5", "Nf3", "d6", "d4", "Bg4", "dxe5", "Bxf3", "Qxf3", "dxe5",
+    "Bc4", "Nf6", "Qb3", "Qe7", "Nc3", "c6", "Bg5", "b5", "Nxb5", "cxb5",
+    "Bxb5+", "Nbd7", "O-O-O", "Rd8", "Rxd7", "Rxd7", "Rd1", "Qe6", "Bxd7+", "Nxd7",
+];
+const AFTER_THE_KILL: usize = MOVES.len() - 2;
 
 impl Bench {
     /// This very binary, as a worker of its own.
@@ -214,11 +223,11 @@ impl Bench {
 
     async fn play(&self, table: TableId, number: usize) -> anyhow::Result<Duration> {
         let started = Instant::now();
-        let (by, uci) = MOVES[number];
+        let by = if number.is_multiple_of(2) { "white" } else { "black" };
         let request = encode(&TableRequest::Command(CommandRequest {
             by: player(by)?,
             id: format!("m{number}").parse()?,
-            command: json!({ "type": "move", "uci": uci }),
+            command: json!({ "type": "move", "san": MOVES[number] }),
             gateway: None,
         }));
         let (cmd, adopt) = (subject::cmd(table), subject::adopt(&chess()?));
@@ -310,7 +319,7 @@ impl Bench {
     async fn wake(&self, ids: &[TableId]) -> anyhow::Result<Latencies> {
         let mut latencies = Latencies::default();
         for id in ids.iter().take(WAKES) {
-            latencies.record(self.play(*id, 2).await?);
+            latencies.record(self.play(*id, AFTER_THE_KILL + 1).await?);
         }
         Ok(latencies)
     }
