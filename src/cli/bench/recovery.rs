@@ -48,9 +48,19 @@ pub(super) struct RecoveryArgs {
     /// How many tables of chess one worker owns when it is killed.
     #[arg(long, default_value = "10000")]
     tables: NonZeroUsize,
+    /// How many moves have been made at each table by then.
+    #[arg(long, default_value_t = 2, value_parser = moves)]
+    moves: usize,
     /// One JSON value for programs.
     #[arg(long)]
     json: bool,
+}
+
+fn moves(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(moves) if (1..=MOVES_MAX).contains(&moves) => Ok(moves),
+        Ok(_) | Err(_) => Err(format!("a number from 1 to {MOVES_MAX}")),
+    }
 }
 
 /// What was measured.
@@ -59,6 +69,7 @@ struct Report {
     #[serde(flatten)]
     streams: Measured,
     tables: usize,
+    moves: usize,
     opened_per_second: f64,
     /// Each table's last commit read, and one message appended: no recovery can do less.
     bare_seconds: f64,
@@ -99,7 +110,7 @@ async fn measure(args: &RecoveryArgs, nats: &NatsConfig, url: &str) -> anyhow::R
     let opened = Instant::now();
     let ids = bench.open_all(tables).await?;
     let opened_per_second = tables as f64 / opened.elapsed().as_secs_f64();
-    for number in 0..AFTER_THE_KILL {
+    for number in 0..args.moves {
         bench.play_all(&ids, number).await?;
     }
 
@@ -113,12 +124,12 @@ async fn measure(args: &RecoveryArgs, nats: &NatsConfig, url: &str) -> anyhow::R
     let before = resident_bytes(&third)?;
     second.kill().await?;
     let played = Instant::now();
-    let latencies = bench.play_all(&ids, AFTER_THE_KILL).await?;
+    let latencies = bench.play_all(&ids, args.moves).await?;
     let played_seconds = played.elapsed().as_secs_f64();
     let active = resident_bytes(&third)?;
     bench.all_asleep(admin, tables).await?;
     let asleep = resident_bytes(&third)?;
-    let woken = bench.wake(&ids).await?;
+    let woken = bench.wake(&ids, args.moves + 1).await?;
     third.kill().await?;
     let bare = bench.bare(&ids).await?.as_secs_f64();
 
@@ -126,6 +137,7 @@ async fn measure(args: &RecoveryArgs, nats: &NatsConfig, url: &str) -> anyhow::R
     Ok(Report {
         streams,
         tables,
+        moves: args.moves,
         opened_per_second,
         bare_seconds: bare,
         watched_seconds: watched.as_secs_f64(),
@@ -148,15 +160,15 @@ struct Bench {
     entropy: Entropy,
 }
 
-/// The same game is played at every table: Morphy against two amateurs at the opera, Paris 1858. The last two
-/// moves come after the kill.
+/// The same game is played at every table: Morphy against two amateurs at the opera, Paris 1858.
 #[rustfmt::skip]
 const MOVES: [&str; 30] = [
     "e4", "e5", "Nf3", "d6", "d4", "Bg4", "dxe5", "Bxf3", "Qxf3", "dxe5",
     "Bc4", "Nf6", "Qb3", "Qe7", "Nc3", "c6", "Bg5", "b5", "Nxb5", "cxb5",
     "Bxb5+", "Nbd7", "O-O-O", "Rd8", "Rxd7", "Rxd7", "Rd1", "Qe6", "Bxd7+", "Nxd7",
 ];
-const AFTER_THE_KILL: usize = MOVES.len() - 2;
+/// So many of them can be made before the kill: two come after it.
+const MOVES_MAX: usize = MOVES.len() - 2;
 
 impl Bench {
     /// This very binary, as a worker of its own.
@@ -316,10 +328,10 @@ impl Bench {
         timeout(PHASE_MAX, asleep).await.context("tables fall asleep in time")?
     }
 
-    async fn wake(&self, ids: &[TableId]) -> anyhow::Result<Latencies> {
+    async fn wake(&self, ids: &[TableId], number: usize) -> anyhow::Result<Latencies> {
         let mut latencies = Latencies::default();
         for id in ids.iter().take(WAKES) {
-            latencies.record(self.play(*id, AFTER_THE_KILL + 1).await?);
+            latencies.record(self.play(*id, number).await?);
         }
         Ok(latencies)
     }
@@ -401,8 +413,10 @@ fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
     if json {
         return print::json(report);
     }
-    let Report { streams, tables, .. } = report;
-    print::line(&format!("{streams}; {tables} tables of chess, all owned by one worker"))?;
+    let Report { streams, tables, moves, .. } = report;
+    print::line(&format!(
+        "{streams}; one worker owns {tables} tables of chess, {moves} moves each"
+    ))?;
     let row = |name: &str, value: String| vec![name.to_owned(), value];
     let seconds = |seconds: f64, ratio: f64| format!("{seconds:.2} s, {ratio:.1} x");
     let percentiles = |Percentiles { p50_us, p99_us }: Percentiles| {
