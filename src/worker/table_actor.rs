@@ -91,7 +91,7 @@ impl TableActor {
         actor.roll_call_at = roll_call_at;
         actor.relist();
         let follow_up = first.follow_up;
-        worker.actors.spawn(actor.run(follow_up));
+        worker.spawn(actor.run(follow_up));
         Ok(())
     }
 
@@ -107,7 +107,7 @@ impl TableActor {
         let mut actor = Self::awake(desk, referee, agenda, switch, None, Vec::new());
         actor.relist();
         let follow_up = actor.referee.owed();
-        worker.actors.spawn(actor.run(follow_up));
+        worker.spawn(actor.run(follow_up));
         Ok(())
     }
 
@@ -200,7 +200,7 @@ impl TableActor {
             biased;
             () = desk.worker.stop.cancelled() => return Next::HandOver,
             notice = desk.place.news.next() => self.on_notice(notice),
-            Ok(()) = desk.losses.changed() => {
+            () = desk.losses.changed() => {
                 let lost = desk.take_lost();
                 self.went.extend(lost);
                 None
@@ -212,7 +212,7 @@ impl TableActor {
                 },
                 None => return Next::Leave(self.stopping()),
             },
-            Ok(()) = desk.room.changed() => None,
+            () = desk.room.changed() => None,
             () = until(wake) => self.on_bot(),
         };
         match draft {

@@ -60,7 +60,7 @@ impl TableActor {
 
     fn sleep_after(&self) -> Duration {
         let worker = &self.desk.worker;
-        let is_short = self.desk.room.borrow().memory_full;
+        let is_short = self.desk.room.get().memory_full;
         if is_short { DOZE.min(worker.config.sleep_after) } else { worker.config.sleep_after }
     }
 
@@ -114,7 +114,7 @@ impl TableActor {
         self.unsaved = 0;
         let snapshot: Bytes = load::snapshot(worker, address, &*self.referee, *last).encode();
         let (worker, address) = (worker.clone(), address.clone());
-        worker.clone().actors.spawn(async move {
+        worker.clone().spawn(async move {
             let saved = worker.bus.snapshots.save(&address, snapshot).await;
             let outcome = if saved.is_ok() { "saved" } else { "failed" };
             counter!("tablecast_worker_snapshots_total", "outcome" => outcome).increment(1);
