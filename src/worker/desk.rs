@@ -9,10 +9,10 @@ use metrics::counter;
 use tracing::info;
 
 use super::answer::{LATER_MS, answer, busy, moved};
-use super::presence::Presences;
+use super::presence::{Connection, Presences};
 use super::tables::{Place, Room, Worker};
 use crate::bus::{Reply, Request};
-use crate::domain::{PlayerId, StreamSeq, Timestamp};
+use crate::domain::StreamSeq;
 use crate::protocol::request::Refusal;
 use crate::protocol::subject::Address;
 use crate::runtime::watched::Watcher;
@@ -80,8 +80,8 @@ impl Desk {
         }
     }
 
-    /// Players whose gateways are lost, and when these were last heard.
-    pub(super) fn take_lost(&mut self) -> Vec<(PlayerId, Timestamp)> {
+    /// Players whose gateways are lost.
+    pub(super) fn take_lost(&mut self) -> Vec<Connection> {
         let peers = &self.worker.peers;
         self.presences.take_lost(|gateway| peers.gateway_lost_at(gateway))
     }

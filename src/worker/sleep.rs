@@ -13,11 +13,12 @@ use super::answer::moved;
 use super::deadman::DeadMan;
 use super::desk::{Desk, Waiting};
 use super::load::{self, load};
+use super::presence::Connection;
 use super::table_actor::{TableActor, until};
 use super::tables::Asleep;
 use crate::bus::{Reply, Request};
 use crate::catalog::Referee;
-use crate::domain::{PlayerId, Timestamp};
+use crate::domain::Timestamp;
 use crate::protocol::envelope::Message;
 use crate::protocol::frame::LobbyEntry;
 use crate::protocol::request::{Adoption, Refusal, TableRequest, decode, encode};
@@ -31,7 +32,7 @@ enum Wakened {
     /// Something to do, already on the desk.
     Work,
     /// Players whose gateway is lost.
-    Lost(Vec<(PlayerId, Timestamp)>),
+    Lost(Vec<Connection>),
     /// It is not to wake here: what those who wait are told.
     Leave(Refusal),
 }

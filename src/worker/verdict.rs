@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use metrics::counter;
+use tokio::time::Instant;
 use tracing::{debug, error};
 
+use super::agenda::ASK_AGAIN;
 use super::answer::{LATER_MS, answer, moved, unavailable};
 use super::desk::Waiting;
 use super::table_actor::{Next, TableActor, UnderWay};
@@ -107,7 +109,7 @@ impl TableActor {
 
     /// Waits for the log, taking in commands meanwhile; then evolves and answers.
     async fn finish_append(&mut self, under_way: UnderWay) -> Result<Option<UnderWay>, Next> {
-        let UnderWay { mut appended, draft, mut asked, began } = under_way;
+        let UnderWay { mut appended, draft, mut asked, connection, began } = under_way;
         let overdue = self.desk.worker.overdue.clone();
         let result = loop {
             tokio::select! {
@@ -141,6 +143,9 @@ impl TableActor {
                 Ok(credit.map(|credit| self.begin(credit, None)))
             }
             Err(error @ AppendError::Refused { .. }) => {
+                if let Some(connection) = connection {
+                    self.unwritten.push_front(connection);
+                }
                 self.stay(&error, asked).await;
                 Ok(None)
             }
@@ -169,6 +174,7 @@ impl TableActor {
             error!(table.id = %table, %error, "table {table} stands still");
         }
         self.refused = true;
+        self.acts_again_at = Some(Instant::now() + ASK_AGAIN);
         if let Some(asked) = asked {
             answer(asked.replies, Err(unavailable(error))).await;
         }
