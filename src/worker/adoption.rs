@@ -151,9 +151,12 @@ pub(super) async fn try_adopt(
             (referee, handover.last, Some(handover.owned_until))
         }
         None => {
-            let Loaded { referee, last, owner } = load(worker, &address).await?;
+            let loaded = load(worker, &address).await?;
+            // What its owner still owed for its last commit counts as time without one.
+            let was_slow = loaded.was_slow();
+            let Loaded { referee, last, owner, .. } = loaded;
             // What this worker says of itself tells nothing of an earlier process of its name.
-            let owner = owner.filter(|owner| *owner != worker.id);
+            let owner = owner.filter(|owner| *owner != worker.id && !was_slow);
             let heard_at = owner.and_then(|owner| worker.peers.worker_heard_at(&owner));
             (referee, last, served_until.or(heard_at))
         }

@@ -19,7 +19,7 @@ use crate::protocol::request::{
 };
 
 /// Beyond this, the wait for the log is given back to whoever's turn it is: nobody could see the move.
-const SLOW: Duration = Duration::from_secs(1);
+pub(super) const SLOW_MS: u64 = 1_000;
 
 impl TableActor {
     /// Judges a command. What is refused, or changes nothing, is answered only once the leader has shown
@@ -135,7 +135,7 @@ impl TableActor {
                     answer(asked.replies, Ok(draft.seq)).await;
                 }
                 self.on_stored(&draft).await;
-                if began.timer.elapsed() < SLOW {
+                if began.timer.elapsed() < Duration::from_millis(SLOW_MS) {
                     return Ok(None);
                 }
                 let cx = self.turn();
