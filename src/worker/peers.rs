@@ -72,7 +72,7 @@ impl Peers {
                 .is_none_or(|known| now.duration_since(known.heard.timer) > QUIET)
     }
 
-    /// When another worker was last heard, by this one's clock.
+    /// When another worker last said that it was alive.
     pub(super) fn worker_heard_at(&self, worker: &WorkerId) -> Option<Timestamp> {
         self.heard().workers.get(worker).map(|heard| heard.clock)
     }
@@ -153,7 +153,10 @@ impl Peers {
 
     fn on_worker(&self, payload: &[u8], now: Now) -> Option<WorkerId> {
         let beat: Beat = decode(payload).ok()?;
-        self.heard().workers.insert(beat.worker.clone(), now);
+        // A beat may have waited here for long: while this process was stopped, its sender may have died.
+        let is_told = beat.at != Timestamp::default();
+        let clock = if is_told { now.clock.min(beat.at) } else { now.clock };
+        self.heard().workers.insert(beat.worker.clone(), Now { clock, ..now });
         Some(beat.worker)
     }
 

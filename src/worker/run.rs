@@ -195,8 +195,9 @@ async fn say(worker: &Worker, goodbye: bool) {
     let tables = u32::try_from(worker.tables()).unwrap_or(u32::MAX);
     let full = worker.room().get().is_full() || worker.stop.is_cancelled();
     let interval_ms = u32::try_from(worker.config.beat_interval.as_millis()).unwrap_or(u32::MAX);
+    let at = worker.clock.now();
     let beat: Bytes =
-        encode(&Beat { worker: worker.id.clone(), tables, full, interval_ms, goodbye });
+        encode(&Beat { worker: worker.id.clone(), tables, full, interval_ms, at, goodbye });
     if let Err(error) = worker.bus.mail.notify(subject::beat(&worker.id), beat).await {
         warn!(worker.id = %worker.id, %error, "worker {} cannot say that it is alive", worker.id);
     }
