@@ -79,7 +79,8 @@ async fn try_open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Result<TableS
             TableActor::start(worker, place, (referee, at), draft, switch, None).await?;
             Ok(TableSeq::ZERO.next())
         }
-        Err(error @ AppendError::Fenced { .. }) => {
+        // A full log may refuse what it holds already, from the same request at another worker.
+        Err(error @ (AppendError::Fenced { .. } | AppendError::Refused { .. })) => {
             let opened = already_open(worker, &address, &request).await?;
             opened.ok_or_else(|| unavailable(&error))
         }
@@ -197,7 +198,8 @@ async fn claim(
         Err(AppendError::Fenced { .. }) => {
             return Err(moved("another worker is taking this table"));
         }
-        Err(error) => return Err(unavailable(&error)),
+        // Not of the table, but of the log: a full one has room again, and the table waits for it.
+        Err(error) => return Err(unavailable(&error).retry_after_ms(LATER_MS)),
     };
     info!(table.id = %table, worker.id = %worker.id, seq = draft.seq.get(), "table {table} adopted");
     counter!("tablecast_worker_tables_adopted_total").increment(1);

@@ -146,7 +146,16 @@ impl TableActor {
                 if let Some(connection) = connection {
                     self.unwritten.push_front(connection);
                 }
-                self.stay(&error, asked).await;
+                // A full log may refuse an owner that it would fence if it had room.
+                let word = self.as_the_newest(Err(unavailable(&error))).await;
+                let lost = word.as_ref().err().filter(|refusal| refusal.code == MOVED).cloned();
+                if let Some(asked) = asked {
+                    answer(asked.replies, word).await;
+                }
+                if let Some(refusal) = lost {
+                    return Err(Next::Leave(refusal));
+                }
+                self.stay(&error);
                 Ok(None)
             }
             Err(error) => {
@@ -165,7 +174,7 @@ impl TableActor {
     }
 
     /// The log has said no: nothing has happened, and the table is still this worker's.
-    async fn stay(&mut self, error: &AppendError, asked: Option<Waiting>) {
+    fn stay(&mut self, error: &AppendError) {
         let table = self.desk.address.table;
         counter!("tablecast_worker_refused_total").increment(1);
         if self.refused {
@@ -175,9 +184,6 @@ impl TableActor {
         }
         self.refused = true;
         self.acts_again_at = Some(Instant::now() + ASK_AGAIN);
-        if let Some(asked) = asked {
-            answer(asked.replies, Err(unavailable(error))).await;
-        }
         let bot = self.referee.bots_to_act().first().copied();
         self.agenda.schedule_bot_again(bot, self.desk.worker.now());
     }
