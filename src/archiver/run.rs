@@ -15,6 +15,7 @@ use super::reader::Reader;
 use super::shard::{Shard, store_available};
 use crate::bus::Bus;
 use crate::runtime::clock::Clock;
+use crate::runtime::process::of_this;
 
 /// Why the archiver cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +79,7 @@ pub async fn run(
                 waits: waits(&config, shard),
                 oldest: None,
             };
-            tasks.spawn(archiver.run());
+            tasks.spawn(of_this(archiver.run()));
         }
         match tasks.join_next().await {
             Some(Err(error)) => Err(ArchiverError::ShardDied(error)),
@@ -86,6 +87,7 @@ pub async fn run(
         }
     };
     tokio::select! {
+        biased;
         () = shutdown.cancelled() => Ok(()),
         result = work => result,
     }

@@ -91,6 +91,9 @@ pub trait Referee: Debug + Send + Sync {
     /// The number of the last commit folded in.
     fn last_seq(&self) -> TableSeq;
 
+    /// When the last commit folded in was decided.
+    fn last_at(&self) -> Timestamp;
+
     /// Where the table is in its life.
     fn status(&self) -> Status;
 
@@ -278,6 +281,10 @@ impl<G: Game> Referee for RefereeOf<G> {
 
     fn last_seq(&self) -> TableSeq {
         self.state.last_seq()
+    }
+
+    fn last_at(&self) -> Timestamp {
+        self.state.last_at()
     }
 
     fn status(&self) -> Status {

@@ -104,13 +104,15 @@ impl Beats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Timestamp;
 
     const SILENCE: Duration = Duration::from_millis(700);
     const TICK: Duration = Duration::from_millis(25);
 
     fn beat(worker: &str) -> Beat {
         let worker = worker.parse().unwrap();
-        Beat { worker, tables: 0, full: false, interval_ms: 250, goodbye: false }
+        let at = Timestamp::default();
+        Beat { worker, tables: 0, full: false, interval_ms: 250, at, goodbye: false }
     }
 
     /// Looks as often as the gateway does, until then; who has fallen silent meanwhile, and when.

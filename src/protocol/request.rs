@@ -179,6 +179,9 @@ pub struct Beat {
     /// How often it says so, in milliseconds; 0 if it does not tell.
     #[serde(default)]
     pub interval_ms: u32,
+    /// When it said so, by its own clock; 0 if it does not tell.
+    #[serde(default)]
+    pub at: Timestamp,
     /// The last beat of a clean stop.
     pub goodbye: bool,
 }

@@ -79,7 +79,8 @@ async fn try_open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Result<TableS
             TableActor::start(worker, place, (referee, at), draft, switch, None).await?;
             Ok(TableSeq::ZERO.next())
         }
-        Err(error @ AppendError::Fenced { .. }) => {
+        // A full log may refuse what it holds already, from the same request at another worker.
+        Err(error @ (AppendError::Fenced { .. } | AppendError::Refused { .. })) => {
             let opened = already_open(worker, &address, &request).await?;
             opened.ok_or_else(|| unavailable(&error))
         }
@@ -151,9 +152,12 @@ pub(super) async fn try_adopt(
             (referee, handover.last, Some(handover.owned_until))
         }
         None => {
-            let Loaded { referee, last, owner } = load(worker, &address).await?;
+            let loaded = load(worker, &address).await?;
+            // What its owner still owed for its last commit counts as time without one.
+            let was_slow = loaded.was_slow();
+            let Loaded { referee, last, owner, .. } = loaded;
             // What this worker says of itself tells nothing of an earlier process of its name.
-            let owner = owner.filter(|owner| *owner != worker.id);
+            let owner = owner.filter(|owner| *owner != worker.id && !was_slow);
             let heard_at = owner.and_then(|owner| worker.peers.worker_heard_at(&owner));
             (referee, last, served_until.or(heard_at))
         }
@@ -194,7 +198,8 @@ async fn claim(
         Err(AppendError::Fenced { .. }) => {
             return Err(moved("another worker is taking this table"));
         }
-        Err(error) => return Err(unavailable(&error)),
+        // Not of the table, but of the log: a full one has room again, and the table waits for it.
+        Err(error) => return Err(unavailable(&error).retry_after_ms(LATER_MS)),
     };
     info!(table.id = %table, worker.id = %worker.id, seq = draft.seq.get(), "table {table} adopted");
     counter!("tablecast_worker_tables_adopted_total").increment(1);

@@ -8,7 +8,7 @@ use crate::domain::{Seat, Timestamp};
 
 /// After a deadline was asked about, or the log refused a commit, and nothing has moved: the time to the
 /// next try. A game whose deadline brings nothing about must not spin, nor hold other deadlines up.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The longest sleep: a deadline may lie beyond what an [`Instant`] can hold, and the clock may be set.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);

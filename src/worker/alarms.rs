@@ -127,7 +127,7 @@ pub(super) async fn answer(worker: &Worker, shard: u16) {
 async fn on_wake(worker: &Worker, Wake { address, settle }: Wake) {
     counter!("tablecast_worker_alarms_rung_total").increment(1);
     let table = address.table;
-    if worker.catalog.get(&address.kind).is_none() || worker.room().borrow().is_full() {
+    if worker.catalog.get(&address.kind).is_none() || worker.room().get().is_full() {
         return settle.later(NOT_HERE).await;
     }
     let request = AdoptRequest::new(table);

@@ -6,16 +6,16 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt, StreamExt};
 use metrics::counter;
-use tokio::sync::watch;
 use tracing::info;
 
 use super::answer::{LATER_MS, answer, busy, moved};
-use super::presence::Presences;
+use super::presence::{Connection, Presences};
 use super::tables::{Place, Room, Worker};
 use crate::bus::{Reply, Request};
-use crate::domain::{PlayerId, StreamSeq, Timestamp};
+use crate::domain::StreamSeq;
 use crate::protocol::request::Refusal;
 use crate::protocol::subject::Address;
+use crate::runtime::watched::Watcher;
 
 /// How many wait for the answer to the same bytes at most. A gateway asks again while it waits; beyond this the
 /// oldest has long been given up.
@@ -31,9 +31,9 @@ pub(super) struct Desk {
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) presences: Presences,
     /// Changes when a gateway is lost.
-    pub(super) losses: watch::Receiver<()>,
+    pub(super) losses: Watcher<()>,
     /// Changes when memory becomes short.
-    pub(super) room: watch::Receiver<Room>,
+    pub(super) room: Watcher<Room>,
     pub(super) place: Place,
 }
 
@@ -80,8 +80,8 @@ impl Desk {
         }
     }
 
-    /// Players whose gateways are lost, and when these were last heard.
-    pub(super) fn take_lost(&mut self) -> Vec<(PlayerId, Timestamp)> {
+    /// Players whose gateways are lost.
+    pub(super) fn take_lost(&mut self) -> Vec<Connection> {
         let peers = &self.worker.peers;
         self.presences.take_lost(|gateway| peers.gateway_lost_at(gateway))
     }

@@ -5,9 +5,10 @@ use tracing::{debug, error, info};
 
 use super::answer::LATER_MS;
 use super::tables::Worker;
+use super::verdict::SLOW_MS;
 use crate::bus::{Entry, ReadError, Stored};
 use crate::catalog::{FoldError, Referee, Rules};
-use crate::domain::{OpeningError, StreamSeq, TableSeq, WorkerId};
+use crate::domain::{OpeningError, StreamSeq, TableSeq, Timestamp, WorkerId};
 use crate::protocol::envelope::{DecodeError, Message, Snapshot, VERSION, commit_seq};
 use crate::protocol::request::Refusal;
 use crate::protocol::subject::Address;
@@ -22,6 +23,16 @@ pub(super) struct Loaded {
     pub(super) last: StreamSeq,
     /// Who appended that.
     pub(super) owner: Option<WorkerId>,
+    /// When the log stored that, unless it was not looked at.
+    pub(super) stored_at: Option<Timestamp>,
+}
+
+impl Loaded {
+    /// Whether the log took so long with the last commit that its writer owed its players that time.
+    pub(super) fn was_slow(&self) -> bool {
+        let slow = |at: Timestamp| at.millis_since(self.referee.last_at()) >= SLOW_MS;
+        self.stored_at.is_some_and(slow)
+    }
 }
 
 /// Loads a table. Messages that are no commits of it are set aside and skipped.
@@ -30,8 +41,8 @@ pub(super) async fn load(worker: &Worker, address: &Address) -> Result<Loaded, R
     if let Some(snapshot) = newest_snapshot(worker, address).await {
         refuse_other_rules(address, snapshot.rules, rules.rules_version())?;
         if let Some(restored) = rules.restore(address.table, &snapshot.state) {
-            let loaded =
-                Loaded { referee: restored, last: snapshot.last, owner: Some(snapshot.worker) };
+            let owner = Some(snapshot.worker);
+            let loaded = Loaded { referee: restored, last: snapshot.last, owner, stored_at: None };
             if let Some(loaded) = with_tail(worker, address, loaded).await? {
                 counter!("tablecast_worker_loads_total", "from" => "snapshot").increment(1);
                 return Ok(loaded);
@@ -68,6 +79,7 @@ async fn with_tail(
         }
         loaded.last = entry.seq;
         loaded.owner = entry.worker;
+        loaded.stored_at = Some(entry.stored_at);
     }
     Ok(Some(loaded))
 }
@@ -96,7 +108,8 @@ async fn from_commits(
     }
     match (referee, entries.last()) {
         (Some(referee), Some(last)) => {
-            Ok(Loaded { referee, last: last.seq, owner: last.worker.clone() })
+            let (owner, stored_at) = (last.worker.clone(), Some(last.stored_at));
+            Ok(Loaded { referee, last: last.seq, owner, stored_at })
         }
         _ => Err(Refusal::new(
             "unknown_table",

@@ -40,6 +40,7 @@ impl LobbyLines {
             }
             if !self.write_waiting(&*lobby).await {
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => break,
                     () = tokio::time::sleep(RETRY_PAUSE) => self.written.notify_one(),
                 }

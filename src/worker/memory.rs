@@ -25,7 +25,7 @@ pub(super) async fn watch(worker: &Worker) {
             _ = looks.tick() => {}
         }
         // Where the system does not say, tables alone are limited.
-        let Some(resident) = resident_bytes().await else {
+        let Some(resident) = resident_bytes() else {
             continue;
         };
         let was_full = is_full;
@@ -49,8 +49,9 @@ fn exceeds(resident: u64, limit: u64, was_full: bool) -> bool {
 }
 
 /// The resident set of this process, as Linux has it in `/proc/self/status`.
-async fn resident_bytes() -> Option<u64> {
-    let status = tokio::fs::read_to_string("/proc/self/status").await.ok()?;
+fn resident_bytes() -> Option<u64> {
+    // The kernel writes this page from memory: no disk is read, and a thread for it would cost more than it does.
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
@@ -60,9 +61,9 @@ async fn resident_bytes() -> Option<u64> {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn this_process_holds_some_memory() {
-        assert!(resident_bytes().await.is_some_and(|bytes| bytes > 1_000_000));
+    #[test]
+    fn this_process_holds_some_memory() {
+        assert!(resident_bytes().is_some_and(|bytes| bytes > 1_000_000));
     }
 
     #[test]

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
@@ -15,6 +14,7 @@ use super::tables::Worker;
 use crate::domain::{Timestamp, WorkerId};
 use crate::protocol::request::{Beat, GatewayBeat, PresenceNotice, decode};
 use crate::protocol::subject;
+use crate::runtime::watched::{Watched, Watcher};
 
 /// Gateways beat four times a second: this is no accident.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -29,33 +29,22 @@ const TICK: Duration = Duration::from_millis(250);
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 /// Who has been heard of lately. Tables are told when a gateway is lost.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Peers {
     heard: Arc<Mutex<Heard>>,
-    lost: watch::Sender<()>,
-    listening: watch::Sender<bool>,
-}
-
-impl Default for Peers {
-    fn default() -> Self {
-        Self {
-            heard: Arc::default(),
-            lost: watch::Sender::new(()),
-            listening: watch::Sender::new(false),
-        }
-    }
+    lost: Watched<()>,
+    listening: Watched<bool>,
 }
 
 impl Peers {
     /// Changes whenever a gateway is lost.
-    pub(super) fn losses(&self) -> watch::Receiver<()> {
-        self.lost.subscribe()
+    pub(super) fn losses(&self) -> Watcher<()> {
+        self.lost.watch()
     }
 
     /// Returns once this worker hears of players and peers. Before that it should own no table.
     pub(super) async fn are_heard(&self) {
-        let mut listening = self.listening.subscribe();
-        listening.wait_for(|listening| *listening).await.ok();
+        self.listening.watch().until(|listening| listening).await;
     }
 
     /// Something came from this gateway.
@@ -83,7 +72,7 @@ impl Peers {
                 .is_none_or(|known| now.duration_since(known.heard.timer) > QUIET)
     }
 
-    /// When another worker was last heard, by this one's clock.
+    /// When another worker last said that it was alive.
     pub(super) fn worker_heard_at(&self, worker: &WorkerId) -> Option<Timestamp> {
         self.heard().workers.get(worker).map(|heard| heard.clock)
     }
@@ -114,7 +103,7 @@ async fn listen(worker: &Worker) {
     let (Ok(mut gates), Ok(mut beats), Ok(mut seats)) = (gates, beats, seats) else {
         return;
     };
-    peers.listening.send_replace(true);
+    peers.listening.set(true);
     let mut own_heard = Instant::now();
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -156,7 +145,7 @@ impl Peers {
         if goodbye {
             info!(gateway, "gateway {gateway} says goodbye");
             self.heard().lose(&gateway, now);
-            self.lost.send_replace(());
+            self.lost.set(());
         } else {
             self.note_gateway(&gateway, now);
         }
@@ -164,7 +153,10 @@ impl Peers {
 
     fn on_worker(&self, payload: &[u8], now: Now) -> Option<WorkerId> {
         let beat: Beat = decode(payload).ok()?;
-        self.heard().workers.insert(beat.worker.clone(), now);
+        // A beat may have waited here for long: while this process was stopped, its sender may have died.
+        let is_told = beat.at != Timestamp::default();
+        let clock = if is_told { now.clock.min(beat.at) } else { now.clock };
+        self.heard().workers.insert(beat.worker.clone(), Now { clock, ..now });
         Some(beat.worker)
     }
 
@@ -174,7 +166,7 @@ impl Peers {
             warn!(gateway, "gateway {gateway} has fallen silent: its players count as gone");
         }
         if !silent.is_empty() {
-            self.lost.send_replace(());
+            self.lost.set(());
         }
     }
 }

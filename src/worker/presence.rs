@@ -10,6 +10,22 @@ use tokio::sync::Notify;
 use crate::domain::{PlayerId, PresenceChange, Timestamp};
 use crate::protocol::request::PresenceNotice;
 
+/// What became of a player's connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Connection {
+    pub(super) player: PlayerId,
+    pub(super) became: Became,
+}
+
+/// See [`Connection`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Became {
+    /// As the player's gateway says.
+    Said(PresenceChange),
+    /// Every gateway of the player is lost; this is when the last of them was heard.
+    Lost(Timestamp),
+}
+
 /// The gateways at which each player is: a player may be at two.
 #[derive(Debug, Default)]
 pub(super) struct Presences {
@@ -18,7 +34,7 @@ pub(super) struct Presences {
 
 impl Presences {
     /// Takes in what one gateway says. Of a player who is still at another, nobody has gone.
-    pub(super) fn note(&mut self, notice: PresenceNotice) -> Option<(PlayerId, PresenceChange)> {
+    pub(super) fn note(&mut self, notice: PresenceNotice) -> Option<Connection> {
         let PresenceNotice { player, gateway, change, .. } = notice;
         match change {
             PresenceChange::Came => {
@@ -35,7 +51,7 @@ impl Presences {
                 }
             }
         }
-        Some((player, change))
+        Some(Connection { player, became: Became::Said(change) })
     }
 }
 
@@ -48,12 +64,11 @@ impl Presences {
         }
     }
 
-    /// Players who were at lost gateways only, and when the last of these was heard. A gateway is lost if
-    /// `lost_at` says when it was last heard.
+    /// Players who were at lost gateways only. A gateway is lost if `lost_at` says when it was last heard.
     pub(super) fn take_lost(
         &mut self,
         lost_at: impl Fn(&str) -> Option<Timestamp>,
-    ) -> Vec<(PlayerId, Timestamp)> {
+    ) -> Vec<Connection> {
         let mut gone = Vec::new();
         self.gateways.retain(|player, gateways| {
             let mut heard = None;
@@ -64,7 +79,7 @@ impl Presences {
             });
             match heard {
                 Some(heard) if gateways.is_empty() => {
-                    gone.push((player.clone(), heard));
+                    gone.push(Connection { player: player.clone(), became: Became::Lost(heard) });
                     false
                 }
                 _ => true,
@@ -146,7 +161,7 @@ mod tests {
         // A gateway that repeats itself changes nothing.
         assert_eq!(presences.note(notice("g1", PresenceChange::Went)), None);
         let gone = presences.note(notice("g2", PresenceChange::Went));
-        assert_eq!(gone.map(|(_, change)| change), Some(PresenceChange::Went));
+        assert_eq!(gone.map(|gone| gone.became), Some(Became::Said(PresenceChange::Went)));
     }
 
     #[test]
@@ -158,7 +173,8 @@ mod tests {
         assert!(presences.take_lost(|gateway| at(5).filter(|_| gateway == "g1")).is_empty());
         assert!(presences.knows(&"ann".parse().unwrap()));
         let lost = presences.take_lost(|_| at(7));
-        assert_eq!(lost, [("ann".parse().unwrap(), Timestamp::from_millis(7))]);
+        let became = Became::Lost(Timestamp::from_millis(7));
+        assert_eq!(lost, [Connection { player: "ann".parse().unwrap(), became }]);
         assert!(presences.take_lost(|_| at(9)).is_empty());
     }
 

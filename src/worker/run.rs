@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use super::WorkerConfig;
 use super::adoption::{adopt, open};
-use super::tables::Worker;
+use super::tables::{Room, Worker};
 use super::{alarms, memory, peers};
 use crate::bus::{Bus, MailError};
 use crate::catalog::Catalog;
@@ -113,10 +113,10 @@ async fn take_tables(worker: Worker, kind: Kind) -> Result<(), WorkerError> {
         tokio::select! {
             biased;
             () = worker.stop.cancelled() => return Ok(()),
-            _ = room.wait_for(|room| !room.is_full()) => {}
+            () = room.until(|room| !room.is_full()) => {}
         }
         take_until_full(&worker, &kind).await?;
-        if worker.stop.is_cancelled() || !room.borrow().is_full() {
+        if worker.stop.is_cancelled() || !room.get().is_full() {
             return Ok(());
         }
         info!(worker.id = %worker.id, %kind, "worker {} has no room for more {kind}", worker.id);
@@ -156,7 +156,7 @@ fn no_more(worker: &Worker) -> BoxFuture<'static, ()> {
         tokio::select! {
             biased;
             () = stop.cancelled() => {}
-            _ = room.wait_for(|room| room.is_full()) => {}
+            () = room.until(Room::is_full) => {}
         }
     }
     .boxed()
@@ -193,10 +193,11 @@ async fn say_goodbye(worker: &Worker) {
 
 async fn say(worker: &Worker, goodbye: bool) {
     let tables = u32::try_from(worker.tables()).unwrap_or(u32::MAX);
-    let full = worker.room().borrow().is_full() || worker.stop.is_cancelled();
+    let full = worker.room().get().is_full() || worker.stop.is_cancelled();
     let interval_ms = u32::try_from(worker.config.beat_interval.as_millis()).unwrap_or(u32::MAX);
+    let at = worker.clock.now();
     let beat: Bytes =
-        encode(&Beat { worker: worker.id.clone(), tables, full, interval_ms, goodbye });
+        encode(&Beat { worker: worker.id.clone(), tables, full, interval_ms, at, goodbye });
     if let Err(error) = worker.bus.mail.notify(subject::beat(&worker.id), beat).await {
         warn!(worker.id = %worker.id, %error, "worker {} cannot say that it is alive", worker.id);
     }

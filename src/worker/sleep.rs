@@ -13,11 +13,12 @@ use super::answer::moved;
 use super::deadman::DeadMan;
 use super::desk::{Desk, Waiting};
 use super::load::{self, load};
+use super::presence::Connection;
 use super::table_actor::{TableActor, until};
 use super::tables::Asleep;
 use crate::bus::{Reply, Request};
 use crate::catalog::Referee;
-use crate::domain::{PlayerId, Timestamp};
+use crate::domain::Timestamp;
 use crate::protocol::envelope::Message;
 use crate::protocol::frame::LobbyEntry;
 use crate::protocol::request::{Adoption, Refusal, TableRequest, decode, encode};
@@ -31,7 +32,7 @@ enum Wakened {
     /// Something to do, already on the desk.
     Work,
     /// Players whose gateway is lost.
-    Lost(Vec<(PlayerId, Timestamp)>),
+    Lost(Vec<Connection>),
     /// It is not to wake here: what those who wait are told.
     Leave(Refusal),
 }
@@ -64,7 +65,7 @@ pub(super) async fn fall_asleep(actor: TableActor) {
     counter!("tablecast_worker_sleeps_total").increment(1);
     // A task of its own, far smaller than that of a table which is awake.
     let sleeper = Sleeper { desk, agenda, switch, listed, due };
-    worker.actors.spawn(sleep(sleeper));
+    worker.spawn(sleep(sleeper));
 }
 
 /// Sleeps until there is something to do, or the table has left this worker.
@@ -88,7 +89,7 @@ async fn wake(sleeper: Sleeper, asleep: Asleep, wakened: Wakened) {
             histogram!("tablecast_worker_wake_seconds").record(woken.elapsed());
             let worker = desk.worker.clone();
             let actor = TableActor::awake(desk, referee, agenda, switch, listed, lost);
-            worker.actors.spawn(actor.run(Vec::new()));
+            worker.spawn(actor.run(Vec::new()));
         }
         Err(refusal) => desk.leave(&refusal).await,
     }
@@ -105,7 +106,7 @@ async fn wait(desk: &mut Desk, due: Option<Timestamp>) -> Wakened {
                 desk.place.news.push(notice);
                 return Wakened::Work;
             }
-            Ok(()) = desk.losses.changed() => {
+            () = desk.losses.changed() => {
                 let lost = desk.take_lost();
                 if !lost.is_empty() {
                     return Wakened::Lost(lost);

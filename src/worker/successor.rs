@@ -109,7 +109,7 @@ async fn try_open(
 /// Has some worker take a table that may have no owner, without waiting for it.
 fn find_owner(worker: &Worker, address: Address) {
     let mail = Arc::clone(&worker.bus.mail);
-    worker.actors.spawn(async move {
+    worker.spawn(async move {
         let (table, request) = (address.table, encode(&AdoptRequest::new(address.table)));
         let asked = mail.request(subject::adopt(&address.kind), request, ADOPTION_PATIENCE).await;
         if let Err(error) = asked {

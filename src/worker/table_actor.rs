@@ -15,14 +15,14 @@ use super::agenda::{Agenda, Now};
 use super::answer::LATER_MS;
 use super::deadman::DeadMan;
 use super::desk::{Desk, Waiting, next_request};
-use super::presence::Presences;
+use super::presence::{Became, Connection, Presences};
 use super::tables::{Place, Worker};
 use super::{adoption, finish, handover, sleep, successor};
 use crate::bus::{AppendError, MailError};
 use crate::catalog::{Drafted, Referee};
-use crate::domain::{CommandId, FollowUp, PlayerId, Seat, Status, StreamSeq, Timestamp};
+use crate::domain::{CommandId, FollowUp, Seat, Status, StreamSeq, Timestamp};
 use crate::protocol::frame::LobbyEntry;
-use crate::protocol::request::{PresenceNotice, Refusal};
+use crate::protocol::request::Refusal;
 use crate::protocol::subject::{self, Address};
 
 /// How long gateways have to tell a new owner who is there.
@@ -32,8 +32,10 @@ pub(super) const ROLL_CALL: Duration = Duration::from_secs(3);
 pub(super) struct TableActor {
     pub(super) desk: Desk,
     pub(super) referee: Box<dyn Referee>,
-    /// Players who went with their gateway, last heard then, each still to be written down.
-    pub(super) went: VecDeque<(PlayerId, Timestamp)>,
+    /// What became of players' connections and is still to be written down, in order.
+    pub(super) unwritten: VecDeque<Connection>,
+    /// From when the table acts by itself again, if the log has refused what it did.
+    pub(super) acts_again_at: Option<Instant>,
     /// When a new owner gives up waiting for gateways to say who is there.
     pub(super) roll_call_at: Option<Instant>,
     pub(super) agenda: Agenda,
@@ -52,6 +54,8 @@ pub(super) struct UnderWay {
     pub(super) appended: BoxFuture<'static, Result<StreamSeq, AppendError>>,
     pub(super) draft: Drafted,
     pub(super) asked: Option<Waiting>,
+    /// What became of a player's connection, if that is what it writes down.
+    pub(super) connection: Option<Connection>,
     /// When it was decided, by both clocks.
     pub(super) began: Now,
 }
@@ -91,7 +95,7 @@ impl TableActor {
         actor.roll_call_at = roll_call_at;
         actor.relist();
         let follow_up = first.follow_up;
-        worker.actors.spawn(actor.run(follow_up));
+        worker.spawn(actor.run(follow_up));
         Ok(())
     }
 
@@ -107,7 +111,7 @@ impl TableActor {
         let mut actor = Self::awake(desk, referee, agenda, switch, None, Vec::new());
         actor.relist();
         let follow_up = actor.referee.owed();
-        worker.actors.spawn(actor.run(follow_up));
+        worker.spawn(actor.run(follow_up));
         Ok(())
     }
 
@@ -137,12 +141,13 @@ impl TableActor {
         agenda: Agenda,
         switch: DeadMan,
         listed: Option<LobbyEntry>,
-        went: Vec<(PlayerId, Timestamp)>,
+        lost: Vec<Connection>,
     ) -> Self {
         let mut actor = Self {
             desk,
             referee,
-            went: went.into(),
+            unwritten: lost.into(),
+            acts_again_at: None,
             roll_call_at: None,
             agenda,
             switch,
@@ -199,10 +204,14 @@ impl TableActor {
         let draft = tokio::select! {
             biased;
             () = desk.worker.stop.cancelled() => return Next::HandOver,
-            notice = desk.place.news.next() => self.on_notice(notice),
-            Ok(()) = desk.losses.changed() => {
+            notice = desk.place.news.next() => {
+                let connection = desk.presences.note(notice);
+                connection.into_iter().for_each(|connection| self.is_told_of(connection));
+                None
+            }
+            () = desk.losses.changed() => {
                 let lost = desk.take_lost();
-                self.went.extend(lost);
+                self.unwritten.extend(lost);
                 None
             }
             request = next_request(&mut desk.waiting, &mut desk.commands) => match request {
@@ -212,7 +221,7 @@ impl TableActor {
                 },
                 None => return Next::Leave(self.stopping()),
             },
-            Ok(()) = desk.room.changed() => None,
+            () = desk.room.changed() => None,
             () = until(wake) => self.on_bot(),
         };
         match draft {
@@ -221,10 +230,14 @@ impl TableActor {
         }
     }
 
-    fn on_notice(&mut self, notice: PresenceNotice) -> Option<UnderWay> {
-        let (player, change) = self.desk.presences.note(notice)?;
-        let draft = self.referee.on_presence(&player, change, &self.turn())?;
-        Some(self.begin(draft, None))
+    /// Something to be written down next. While the log refuses it, what a gateway says replaces what it said
+    /// before.
+    fn is_told_of(&mut self, connection: Connection) {
+        let is_outdated = |waiting: &Connection| {
+            waiting.player == connection.player && matches!(waiting.became, Became::Said(_))
+        };
+        self.unwritten.retain(|waiting| !is_outdated(waiting));
+        self.unwritten.push_back(connection);
     }
 
     /// The bot whose time has come acts, if any.
@@ -264,7 +277,7 @@ impl TableActor {
         let (worker, address, last) = (worker.clone(), address.clone(), *last);
         let sent = draft.clone();
         let appended = async move { append(&worker, &address, last, &sent, command).await };
-        UnderWay { appended: appended.boxed(), draft, asked, began }
+        UnderWay { appended: appended.boxed(), draft, asked, connection: None, began }
     }
 
     /// After the log has the commit: what follows from it.

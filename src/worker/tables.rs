@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use metrics::gauge;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +21,8 @@ use crate::domain::{TableId, TurnContext, WorkerId};
 use crate::protocol::request::PresenceNotice;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
+use crate::runtime::process::of_this;
+use crate::runtime::watched::{Watched, Watcher};
 
 /// How many snapshots are on their way at a time, and how many tables change hands when the worker stops.
 const SNAPSHOTS_AT_ONCE: usize = 8;
@@ -49,7 +51,7 @@ pub(super) struct Worker {
     pub(super) handovers_at_once: Arc<Semaphore>,
     places: Arc<Mutex<Places>>,
     /// How much room there is. Whoever waits for room, or for the want of it, watches this.
-    room: watch::Sender<Room>,
+    room: Watched<Room>,
 }
 
 /// How much room a worker has.
@@ -111,7 +113,7 @@ impl Worker {
             snapshots_at_once: Arc::new(Semaphore::new(SNAPSHOTS_AT_ONCE)),
             handovers_at_once: Arc::new(Semaphore::new(HANDOVERS_AT_ONCE)),
             places: Arc::default(),
-            room: watch::Sender::default(),
+            room: Watched::default(),
         }
     }
 
@@ -122,6 +124,11 @@ impl Worker {
 
     pub(super) fn now(&self) -> Now {
         Now { clock: self.clock.now(), timer: Instant::now() }
+    }
+
+    /// Lets a part of this worker run by itself.
+    pub(super) fn spawn(&self, part: impl Future<Output = ()> + Send + 'static) {
+        self.actors.spawn(of_this(part));
     }
 
     pub(super) fn tables(&self) -> usize {
@@ -136,20 +143,19 @@ impl Worker {
         }
     }
 
-    pub(super) fn room(&self) -> watch::Receiver<Room> {
-        self.room.subscribe()
+    pub(super) fn room(&self) -> Watcher<Room> {
+        self.room.watch()
     }
 
     /// Says whether the process holds more memory than it may.
     pub(super) fn set_memory_full(&self, memory_full: bool) {
-        self.room.send_if_modified(|room| {
-            std::mem::replace(&mut room.memory_full, memory_full) != memory_full
-        });
+        self.room
+            .change(|room| std::mem::replace(&mut room.memory_full, memory_full) != memory_full);
     }
 
     /// Room for one more table, until the returned place is dropped.
     pub(super) fn take_place(&self, table: TableId) -> Result<Place, NoPlace> {
-        let memory_full = self.room.borrow().memory_full;
+        let memory_full = self.room.get().memory_full;
         let mut places = self.places();
         if places.tables.contains_key(&table) {
             return Err(NoPlace::Held);
@@ -175,7 +181,7 @@ impl Worker {
         gauge!("tablecast_worker_tables_asleep").set(asleep as f64);
         // Room for a few, before work is taken again: else it would be taken and left table by table.
         let (limit, spare) = (self.config.tables_max, self.config.tables_max / 100);
-        self.room.send_if_modified(|room| {
+        self.room.change(|room| {
             let tables_full = tables >= limit || (room.tables_full && tables + spare >= limit);
             std::mem::replace(&mut room.tables_full, tables_full) != tables_full
         });

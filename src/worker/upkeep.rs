@@ -11,6 +11,7 @@ use super::agenda::Now;
 use super::deadman::Move;
 use super::desk::Desk;
 use super::load;
+use super::presence::{Became, Connection};
 use super::table_actor::{ROLL_CALL, TableActor, UnderWay};
 use crate::domain::Timestamp;
 use crate::protocol::envelope::Message;
@@ -23,10 +24,18 @@ const DOZE: Duration = Duration::from_secs(1);
 impl TableActor {
     /// What is to be done before anything else. The absence of players first: it stops their clocks.
     pub(super) fn overdue(&mut self, now: Now) -> Option<UnderWay> {
-        while let Some((player, heard_at)) = self.went.pop_front() {
-            let draft = self.referee.on_gateway_lost(&player, heard_at, &self.turn());
+        self.acts_again_at.take_if(|at| *at <= now.timer);
+        while self.acts_again_at.is_none()
+            && let Some(connection) = self.unwritten.pop_front()
+        {
+            let (player, cx) = (&connection.player, self.turn());
+            let draft = match connection.became {
+                Became::Said(change) => self.referee.on_presence(player, change, &cx),
+                Became::Lost(heard_at) => self.referee.on_gateway_lost(player, heard_at, &cx),
+            };
             if let Some(draft) = draft {
-                return Some(self.begin(draft, None));
+                let under_way = self.begin(draft, None);
+                return Some(UnderWay { connection: Some(connection), ..under_way });
             }
         }
         if self.is_held(now) || !self.agenda.take_deadline(self.referee.next_due(), now) {
@@ -54,13 +63,14 @@ impl TableActor {
         let act = self.agenda.next_wake(self.referee.next_due(), now);
         let look = self.switch.look_at().map(|at| now.at(at));
         let sleep = self.busy_at + self.sleep_after();
-        let rest = [self.roll_call_at, look, Some(sleep).filter(|at| *at > now.timer)];
+        let rest =
+            [self.roll_call_at, self.acts_again_at, look, Some(sleep).filter(|at| *at > now.timer)];
         act.into_iter().chain(rest.into_iter().flatten()).min()
     }
 
     fn sleep_after(&self) -> Duration {
         let worker = &self.desk.worker;
-        let is_short = self.desk.room.borrow().memory_full;
+        let is_short = self.desk.room.get().memory_full;
         if is_short { DOZE.min(worker.config.sleep_after) } else { worker.config.sleep_after }
     }
 
@@ -69,7 +79,7 @@ impl TableActor {
         let sleep_after = self.sleep_after();
         let worker = &self.desk.worker;
         now.duration_since(self.busy_at) >= sleep_after
-            && self.went.is_empty()
+            && self.unwritten.is_empty()
             && self.desk.waiting.is_empty()
             && self.roll_call_at.is_none()
             && !self.refused
@@ -89,7 +99,8 @@ impl TableActor {
             let since = now.clock.as_millis().saturating_sub(waited_ms);
             let here = self.referee.players_here().into_iter();
             let gone = here.filter(|player| !self.desk.presences.knows(player));
-            self.went.extend(gone.map(|player| (player, Timestamp::from_millis(since))));
+            let since = Became::Lost(Timestamp::from_millis(since));
+            self.unwritten.extend(gone.map(|player| Connection { player, became: since }));
         }
     }
 
@@ -114,7 +125,7 @@ impl TableActor {
         self.unsaved = 0;
         let snapshot: Bytes = load::snapshot(worker, address, &*self.referee, *last).encode();
         let (worker, address) = (worker.clone(), address.clone());
-        worker.clone().actors.spawn(async move {
+        worker.clone().spawn(async move {
             let saved = worker.bus.snapshots.save(&address, snapshot).await;
             let outcome = if saved.is_ok() { "saved" } else { "failed" };
             counter!("tablecast_worker_snapshots_total", "outcome" => outcome).increment(1);

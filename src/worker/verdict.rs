@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use metrics::counter;
+use tokio::time::Instant;
 use tracing::{debug, error};
 
+use super::agenda::ASK_AGAIN;
 use super::answer::{LATER_MS, answer, moved, unavailable};
 use super::desk::Waiting;
 use super::table_actor::{Next, TableActor, UnderWay};
@@ -17,7 +19,7 @@ use crate::protocol::request::{
 };
 
 /// Beyond this, the wait for the log is given back to whoever's turn it is: nobody could see the move.
-const SLOW: Duration = Duration::from_secs(1);
+pub(super) const SLOW_MS: u64 = 1_000;
 
 impl TableActor {
     /// Judges a command. What is refused, or changes nothing, is answered only once the leader has shown
@@ -107,7 +109,7 @@ impl TableActor {
 
     /// Waits for the log, taking in commands meanwhile; then evolves and answers.
     async fn finish_append(&mut self, under_way: UnderWay) -> Result<Option<UnderWay>, Next> {
-        let UnderWay { mut appended, draft, mut asked, began } = under_way;
+        let UnderWay { mut appended, draft, mut asked, connection, began } = under_way;
         let overdue = self.desk.worker.overdue.clone();
         let result = loop {
             tokio::select! {
@@ -133,7 +135,7 @@ impl TableActor {
                     answer(asked.replies, Ok(draft.seq)).await;
                 }
                 self.on_stored(&draft).await;
-                if began.timer.elapsed() < SLOW {
+                if began.timer.elapsed() < Duration::from_millis(SLOW_MS) {
                     return Ok(None);
                 }
                 let cx = self.turn();
@@ -141,7 +143,19 @@ impl TableActor {
                 Ok(credit.map(|credit| self.begin(credit, None)))
             }
             Err(error @ AppendError::Refused { .. }) => {
-                self.stay(&error, asked).await;
+                if let Some(connection) = connection {
+                    self.unwritten.push_front(connection);
+                }
+                // A full log may refuse an owner that it would fence if it had room.
+                let word = self.as_the_newest(Err(unavailable(&error))).await;
+                let lost = word.as_ref().err().filter(|refusal| refusal.code == MOVED).cloned();
+                if let Some(asked) = asked {
+                    answer(asked.replies, word).await;
+                }
+                if let Some(refusal) = lost {
+                    return Err(Next::Leave(refusal));
+                }
+                self.stay(&error);
                 Ok(None)
             }
             Err(error) => {
@@ -160,7 +174,7 @@ impl TableActor {
     }
 
     /// The log has said no: nothing has happened, and the table is still this worker's.
-    async fn stay(&mut self, error: &AppendError, asked: Option<Waiting>) {
+    fn stay(&mut self, error: &AppendError) {
         let table = self.desk.address.table;
         counter!("tablecast_worker_refused_total").increment(1);
         if self.refused {
@@ -169,9 +183,7 @@ impl TableActor {
             error!(table.id = %table, %error, "table {table} stands still");
         }
         self.refused = true;
-        if let Some(asked) = asked {
-            answer(asked.replies, Err(unavailable(error))).await;
-        }
+        self.acts_again_at = Some(Instant::now() + ASK_AGAIN);
         let bot = self.referee.bots_to_act().first().copied();
         self.agenda.schedule_bot_again(bot, self.desk.worker.now());
     }

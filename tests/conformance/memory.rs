@@ -49,6 +49,20 @@ async fn a_lost_acknowledgement_is_found_by_the_retry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_stored_is_not_refused_once_the_log_is_full() {
+    let (bus, faults) = network().connect();
+    let (address, positions) = table_of(&bus, 1).await;
+    faults.lose_acks(1);
+    let fill = async {
+        sleep(Duration::from_millis(100)).await;
+        faults.set_full(true);
+    };
+    let (stored, ()) = tokio::join!(bus.log.append(append(&address, positions[0], "move")), fill);
+    let entries = bus.log.read(address.table, StreamSeq::ZERO).await.expect("read");
+    assert_eq!(entries.last().map(|entry| entry.seq), Some(stored.expect("known")));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_outage_leaves_an_append_unknown_and_stored_or_not() {
     let network = network();
     let (bus, faults) = network.connect();

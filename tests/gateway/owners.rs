@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::json;
-use tablecast::domain::{PresenceChange, TableSeq, WorkerId};
+use tablecast::domain::{PresenceChange, TableSeq, Timestamp, WorkerId};
 use tablecast::protocol::request::{AT_CAPACITY, Beat, MOVED, Refusal, Verdict, encode};
 use tablecast::protocol::subject;
 use tokio::time::{Instant, sleep};
@@ -221,7 +221,14 @@ async fn an_opening_goes_to_whoever_has_room() {
     assert_eq!(nok.until("rejected").await["code"], "unavailable");
     let worker: WorkerId = "w9".parse().expect("an id");
     let subject = subject::beat(&worker);
-    let beat = Beat { worker, tables: 1, full: true, interval_ms: 0, goodbye: false };
+    let beat = Beat {
+        worker,
+        tables: 1,
+        full: true,
+        interval_ms: 0,
+        at: Timestamp::default(),
+        goodbye: false,
+    };
     mail.notify(subject, encode(&beat)).await.unwrap();
     nok.send(open).await;
     let rejected = nok.until("rejected").await;

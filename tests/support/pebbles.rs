@@ -24,11 +24,13 @@ pub(crate) struct Setup {
     pub(crate) limit_ms: Option<u64>,
     /// A mistake of a game's author: the limit passes, and nothing is taken.
     pub(crate) limit_is_barren: bool,
+    /// Another one: the limit passes, and the turn ends twice.
+    pub(crate) limit_is_double: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { pebbles: 10, limit_ms: None, limit_is_barren: false }
+        Self { pebbles: 10, limit_ms: None, limit_is_barren: false, limit_is_double: false }
     }
 }
 
@@ -168,7 +170,11 @@ impl Game for Pebbles {
         if self.setup.limit_is_barren {
             return Vec::new();
         }
-        vec![self.taken(1, cx)]
+        let taken = self.taken(1, cx);
+        if self.setup.limit_is_double && self.left > 1 {
+            return vec![taken.clone(), taken];
+        }
+        vec![taken]
     }
 
     fn credit(&mut self, millis: u64) {

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use futures_util::StreamExt;
 use tablecast::bus::{Append, Bus};
 use tablecast::catalog::{Catalog, Drafted, Referee};
-use tablecast::domain::{Cause, Kind, Opening, StreamSeq, TableId, TurnContext, WorkerId};
+use tablecast::domain::{
+    Cause, Kind, Opening, StreamSeq, TableId, Timestamp, TurnContext, WorkerId,
+};
 use tablecast::protocol::frame::LobbyEntry;
 use tablecast::protocol::request::{
     self, AdoptRequest, Adoption, Beat, CommandRequest, OpenRequest, PresenceNotice, Refusal,
@@ -232,8 +234,14 @@ impl TinyWorker {
     }
 
     pub(crate) async fn beat(&self, goodbye: bool) {
-        let beat =
-            Beat { worker: self.id.clone(), tables: 0, full: false, interval_ms: 0, goodbye };
+        let beat = Beat {
+            worker: self.id.clone(),
+            tables: 0,
+            full: false,
+            interval_ms: 0,
+            at: Timestamp::default(),
+            goodbye,
+        };
         let subject = subject::beat(&self.id);
         let told = self.bus.mail.notify(subject, request::encode(&beat));
         told.await.expect("told");

@@ -292,6 +292,7 @@ impl JetStream {
     ) -> Result<StreamSeq, Failed> {
         let deadline = Instant::now() + self.append_patience;
         let mut pause = RETRY_PAUSE.0;
+        let mut may_be_stored = false;
         loop {
             let request = publication.request(&headers);
             let sent = self.client.send_request(publication.subject.clone(), request);
@@ -305,9 +306,19 @@ impl JetStream {
                     metrics::counter!("tablecast_bus_fenced_total").increment(1);
                     return Err(Failed::Fenced);
                 }
+                // No word on an earlier try, which may have come through before the stream was full.
+                Answer::Refused(_) if may_be_stored && publication.after.is_some() => {
+                    return match self.look(publication, false).await {
+                        Answer::Stored(seq) => Ok(seq),
+                        Answer::Conflict { .. } | Answer::Refused(_) | Answer::Unknown(_) => {
+                            Err(Failed::Unavailable)
+                        }
+                    };
+                }
                 Answer::Refused(refusal) => return Err(Failed::Refused(refusal)),
                 Answer::Unknown(reason) => reason,
             };
+            may_be_stored = true;
             metrics::counter!("tablecast_bus_append_retries_total").increment(1);
             debug!(table.id = %publication.table, reason, "publishing again");
             tokio::time::sleep(pause).await;
@@ -320,14 +331,22 @@ impl JetStream {
     }
 
     /// A conflict is looked into: the message that is in the way may be our own, from an earlier try.
+    async fn settle(&self, publication: &Publication<'_>, answer: Answer) -> Answer {
+        if let Answer::Conflict { with_one_in_flight } = answer
+            && publication.after.is_some()
+        {
+            return self.look(publication, with_one_in_flight).await;
+        }
+        answer
+    }
+
+    /// Which message follows the expected one: our own, another's, or none.
     ///
     /// The leader is asked, since a replica may not have it yet, and for the first message after the
     /// expected one, since others may have followed ours.
-    async fn settle(&self, publication: &Publication<'_>, answer: Answer) -> Answer {
-        let (Answer::Conflict { with_one_in_flight }, Some(after)) = (&answer, publication.after)
-        else {
-            return answer;
-        };
+    async fn look(&self, publication: &Publication<'_>, with_one_in_flight: bool) -> Answer {
+        let after = publication.after.unwrap_or(StreamSeq::ZERO);
+        let answer = Answer::Conflict { with_one_in_flight };
         let Ok(stream) = self.context.get_stream_no_info(publication.stream).await else {
             return Answer::Unknown("the stream's name is not valid".to_owned());
         };

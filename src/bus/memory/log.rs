@@ -34,13 +34,17 @@ impl MemoryLog {
             faults.travel().await;
             if !faults.is_outage() {
                 if faults.is_full() {
+                    // What is there already needs no room.
+                    if let Some(stored) = self.connection.streams().find(&publication) {
+                        return Ok(stored);
+                    }
                     return Err(AppendError::Refused {
                         table,
                         reason: "maximum bytes exceeded".to_owned(),
                     });
                 }
                 let stored = self.connection.streams().store(&publication);
-                self.connection.network.changed.send_replace(());
+                self.connection.network.changed.set(());
                 if !faults.loses_ack() {
                     return stored;
                 }
@@ -187,11 +191,11 @@ fn markers(
     shard: u16,
     next: StreamSeq,
 ) -> BoxStream<'static, Result<Entry, ReadError>> {
-    let changed = connection.network.changed.subscribe();
+    let changed = connection.network.changed.watch();
     stream::unfold(Some((connection, changed, next)), move |state| async move {
         let (connection, mut changed, next) = state?;
         loop {
-            changed.mark_unchanged();
+            changed.skip();
             if connection.faults.is_outage() {
                 return Some((Err(outage()), None));
             }
@@ -204,7 +208,7 @@ fn markers(
                 let next = entry.seq.next();
                 return Some((Ok(entry), Some((connection, changed, next))));
             }
-            changed.changed().await.ok()?;
+            changed.changed().await;
         }
     })
     .boxed()

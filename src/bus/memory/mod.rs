@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use super::{AppendError, Bus, Entry, ReadError};
 use crate::domain::TableId;
 use crate::runtime::clock::Clock;
+use crate::runtime::watched::Watched;
 
 pub(crate) use timers::Ring;
 
@@ -40,7 +41,7 @@ pub struct Network {
     snapshots: Mutex<BTreeMap<TableId, Bytes>>,
     alarms: Mutex<timers::Alarms>,
     /// Something happened that readers of markers or listeners to alarms wait for.
-    changed: watch::Sender<()>,
+    changed: Watched<()>,
 }
 
 /// One process's connection to the network.
@@ -80,7 +81,7 @@ fn outage() -> ReadError {
 #[derive(Clone, Debug)]
 pub struct Faults {
     switches: Arc<Mutex<Switches>>,
-    changed: watch::Sender<()>,
+    changed: Watched<()>,
 }
 
 #[derive(Debug, Default)]
@@ -110,7 +111,7 @@ impl Network {
             lobby: Mutex::default(),
             snapshots: Mutex::default(),
             alarms: Mutex::new(timers::Alarms::new(shards, clock)),
-            changed: watch::Sender::new(()),
+            changed: Watched::default(),
         })
     }
 
@@ -145,7 +146,7 @@ impl Faults {
         let is_mended = std::mem::replace(&mut switches.outage, outage) && !outage;
         switches.mended += u64::from(is_mended);
         drop(switches);
-        self.changed.send_replace(());
+        self.changed.set(());
     }
 
     /// Makes the log refuse whatever is to be stored, as a full stream does.

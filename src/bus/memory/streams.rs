@@ -94,6 +94,14 @@ impl Streams {
         found.ok_or_else(|| ReadError::NoStream { stream: subject::events_stream(shard) })
     }
 
+    /// Where this very message is stored, if it is.
+    pub(super) fn find(&mut self, publication: &Publication) -> Option<StreamSeq> {
+        let shard = self.shard(publication.address.shard).ok()?;
+        let mut messages = shard.on(publication.on, publication.address.table).iter();
+        let own = messages.find(|message| message.entry.id.as_ref() == Some(&publication.id))?;
+        Some(own.entry.seq)
+    }
+
     pub(super) fn store(&mut self, publication: &Publication) -> Result<StreamSeq, AppendError> {
         let table = publication.address.table;
         let refused = |reason: &str| AppendError::Refused { table, reason: reason.to_owned() };

@@ -103,7 +103,7 @@ impl Ring {
         {
             settle(rung, table);
         }
-        self.connection.network.changed.send_replace(());
+        self.connection.network.changed.set(());
     }
 }
 
@@ -140,7 +140,7 @@ impl Timers for MemoryTimers {
             return Err(AppendError::Refused { table, reason });
         };
         shard.armed.insert(table, alarm);
-        self.connection.network.changed.send_replace(());
+        self.connection.network.changed.set(());
         Ok(())
     }
 
@@ -161,11 +161,11 @@ impl Timers for MemoryTimers {
         if connection.alarms().shard(shard).is_none() {
             return Err(ReadError::NoStream { stream: subject::timers_stream(shard) });
         }
-        let changed = connection.network.changed.subscribe();
+        let changed = connection.network.changed.watch();
         let wakes =
             stream::unfold((connection, changed), move |(connection, mut changed)| async move {
                 loop {
-                    changed.mark_unchanged();
+                    changed.skip();
                     if connection.faults.is_outage() {
                         return None;
                     }
@@ -184,8 +184,9 @@ impl Timers for MemoryTimers {
                         }
                     };
                     tokio::select! {
+                        biased;
                         () = due => {}
-                        gone = changed.changed() => gone.ok()?,
+                        () = changed.changed() => {}
                     }
                 }
             });

@@ -32,7 +32,8 @@ impl<G: Game> Table<G> {
         self.status == Status::Running
             && (self.rematch.is_some()
                 || self.game.deadline().is_some()
-                || self.decide_by().is_some()
+                // Even while a bot is to decide: its player may come back to the same turn.
+                || self.options.turn_limit_ms.is_some()
                 || self.deserted_at.is_some()
                 || self.seats.iter().any(is_away))
     }

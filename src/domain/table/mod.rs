@@ -138,6 +138,11 @@ impl<G: Game> Table<G> {
         self.last_seq
     }
 
+    /// When the last commit folded in was decided.
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
     /// The version of the rules that the opening pinned.
     pub fn rules(&self) -> u32 {
         self.rules

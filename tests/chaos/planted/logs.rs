@@ -13,6 +13,7 @@ use futures_util::stream::BoxStream;
 use tablecast::bus::{Append, AppendError, Entry, EventLog, ReadError};
 use tablecast::domain::{StreamSeq, TableId, Timestamp};
 use tablecast::protocol::subject::Address;
+use tablecast::runtime::process::of_this;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
@@ -196,13 +197,14 @@ impl Defect for Hasty {
         // Locked before this returns, so that appends stay in order.
         let mut last = last.lock_owned().await;
         let real = Arc::clone(real);
-        self.appends.spawn(async move {
+        // Of this process: what is late when it is killed is lost.
+        self.appends.spawn(of_this(async move {
             tokio::time::sleep(LATE).await;
             if let Some(after) = *last {
                 append.after = after;
                 *last = real.append(append).await.ok();
             }
-        });
+        }));
         Ok(told)
     }
 

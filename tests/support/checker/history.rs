@@ -65,6 +65,14 @@ impl Command {
             Verdict::Rejected { .. } | Verdict::Later { .. } => None,
         })
     }
+
+    /// Why the client was told that it was not obeyed, if it was.
+    pub(crate) fn rejected(&self) -> Option<String> {
+        self.verdicts.iter().find_map(|(_, verdict)| match verdict {
+            Verdict::Rejected { code } => Some(code.clone()),
+            Verdict::Accepted { .. } | Verdict::Later { .. } => None,
+        })
+    }
 }
 
 /// All of one client.

@@ -3,6 +3,7 @@
 
 mod chess;
 mod liap_tui;
+pub(crate) mod pebbles;
 
 use rand_chacha::ChaCha20Rng;
 use serde_json::Value;
@@ -67,12 +68,13 @@ pub(crate) trait Clocks {
     fn run_out(&self, event: &Value, at: u64) -> Option<Result<(), String>>;
 }
 
-/// All kinds.
+/// All kinds of the binary.
 pub(crate) fn all() -> &'static [&'static dyn Script] {
     &SCRIPTS
 }
 
-/// The script of a kind.
+/// The script of a kind; those of the tests, too.
 pub(crate) fn of(kind: &str) -> Option<&'static dyn Script> {
-    SCRIPTS.iter().copied().find(|script| script.kind() == kind)
+    let scripts = SCRIPTS.iter().copied().chain([&pebbles::Pebbles as &dyn Script]);
+    scripts.into_iter().find(|script| script.kind() == kind)
 }
