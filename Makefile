@@ -27,11 +27,11 @@ export TABLECAST_TEST_WEED := $(WEED)
 export TABLECAST_TEST_MOTO := $(CURDIR)/.venv/bin/moto_server
 
 .PHONY: help demo test tools compiler linters nats-server venv chromium cargo-deny
-.PHONY: build fmt lint unit doc deny advisories e2e bench bench-load chaos clean
+.PHONY: build fmt lint unit doc deny advisories e2e bench bench-load bench-recovery chaos clean
 
 help: ## list the targets
 	@echo 'Tablecast. make TARGET, where TARGET is one of:'
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
 
 demo: compiler nats-server ## build, then play games with bots until Ctrl-C (DEMO_ARGS)
 	@$(STEP) 'cargo build' $(CARGO) build --locked
@@ -98,6 +98,10 @@ chaos: compiler nats-server ## kill everything at random and check every history
 bench-load: compiler nats-server ## measure how a long table comes into memory (BENCH_ARGS)
 	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked
 	@target/release/tablecast bench load --nats-server $(NATS_SERVER) $(BENCH_ARGS)
+
+bench-recovery: compiler nats-server ## measure the kill of a worker with many tables (BENCH_ARGS)
+	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked
+	@target/release/tablecast --log warn bench recovery --nats-server $(NATS_SERVER) $(BENCH_ARGS)
 
 clean: ## remove what was built or fetched (target, .tools, .venv); data stays
 	rm -rf target .tools .venv

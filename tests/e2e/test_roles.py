@@ -10,7 +10,7 @@ import msgpack
 import pytest
 from conftest import UNTHROTTLED, Roles
 from players import Frame, Gone, Player, assert_continuous, connected, guest
-from programs import PATIENCE, TABLECAST, poll_async, run, tablecast
+from programs import NATS_SERVER, PATIENCE, TABLECAST, poll_async, run, tablecast
 
 
 async def archived(roles: Roles, table: str) -> dict[str, Any]:
@@ -425,3 +425,15 @@ async def test_a_clean_stop_hands_over_and_tells_clients_to_come_back(roles: Rol
         gateway.program.process.send_signal(signal.SIGTERM)
         assert await client.expect_close() == (4000, "restart")
     assert gateway.program.wait(10) == 0
+
+
+def test_the_measurement_of_a_recovery_measures() -> None:
+    """A few tables only: what the figures are is for a release build to say."""
+    command = ("bench", "recovery", "--tables", "20", "--json", "--nats-server", NATS_SERVER)
+    done = run(TABLECAST, "--log", "warn", *command, patience=120)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["tables"] == 20
+    assert report["durability"] == "dev"
+    assert 0 < report["watched_seconds"] < 30
+    assert 0 < report["played_seconds"] < 30

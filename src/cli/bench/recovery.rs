@@ -119,7 +119,7 @@ async fn measure(args: &RecoveryArgs, nats: &NatsConfig, url: &str) -> anyhow::R
 
     let admin = free_port()?;
     let bind = format!("127.0.0.1:{admin}");
-    let mut third = bench.worker("bench-c", &["--sleep-after", "15s", "--admin-bind", &bind])?;
+    let mut third = bench.worker("bench-c", &["--sleep-after", "6s", "--admin-bind", &bind])?;
     sleep(HEARD).await;
     let before = resident_bytes(&third)?;
     second.kill().await?;
