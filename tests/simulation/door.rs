@@ -10,8 +10,8 @@ use rand_chacha::ChaCha20Rng;
 use tablecast::bus::{Bus, RequestError};
 use tablecast::domain::{Identity, Kind, PlayerId, PresenceChange, TableId, WorkerId};
 use tablecast::protocol::request::{
-    AdoptRequest, Adoption, Beat, GatewayBeat, OpenRequest, PresenceNotice, Refusal, TableRequest,
-    Verdict, decode, encode,
+    AdoptRequest, Adoption, Beat, CommandRequest, GatewayBeat, OpenRequest, PresenceNotice,
+    Refusal, TableRequest, Verdict, decode, encode,
 };
 use tablecast::protocol::subject;
 use tablecast::runtime::process::Process;
@@ -216,9 +216,10 @@ impl Door {
     pub(crate) async fn command(
         &self,
         (table, kind): (TableId, &Kind),
-        request: TableRequest,
+        mut request: CommandRequest,
     ) -> Option<Verdict> {
-        let payload = encode(&request);
+        request.gateway = Some(self.name.clone());
+        let payload = encode(&TableRequest::Command(request));
         let ask = async {
             loop {
                 let subject = subject::cmd(table);

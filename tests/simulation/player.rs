@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha20Rng;
 use serde_json::{Value, json};
 use tablecast::domain::{Identity, Kind, Seat, Seating, Status, TableId};
-use tablecast::protocol::request::{CommandRequest, OpenRequest, TableRequest, Verdict};
+use tablecast::protocol::request::{CommandRequest, OpenRequest, Verdict};
 use tablecast::runtime::entropy::Entropy;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
@@ -191,12 +191,12 @@ impl Client {
         self.commands += 1;
         let id = format!("c{}", self.commands);
         let number = self.begin(&id);
-        let request = TableRequest::Command(CommandRequest {
+        let request = CommandRequest {
             by: self.identity.clone(),
             id: id.parse().expect("an id"),
             command,
             gateway: None,
-        });
+        };
         loop {
             let door = self.a_door().await;
             let (table, kind, request) = (self.table, self.kind.clone(), request.clone());
