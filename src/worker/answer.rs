@@ -12,6 +12,9 @@ pub(super) const SOON_MS: u64 = 50;
 /// When to ask again if something has to recover first.
 pub(super) const LATER_MS: u64 = 250;
 
+/// When to ask again if the log has no room: an operator has to see to it.
+const FULL_MS: u64 = 2_000;
+
 /// Answers one command, to everyone who asked with the same bytes.
 pub(super) async fn answer(replies: Vec<Reply>, verdict: Result<TableSeq, Refusal>) {
     let verdict = match verdict {
@@ -47,6 +50,7 @@ pub(super) fn unavailable(error: &AppendError) -> Refusal {
         AppendError::Unavailable { .. } | AppendError::Fenced { .. } => {
             refusal.retry_after_ms(LATER_MS)
         }
-        AppendError::Refused { .. } => refusal,
+        // There may be room again; and a worker that hangs may still hold an earlier try.
+        AppendError::Refused { .. } => refusal.retry_after_ms(FULL_MS),
     }
 }

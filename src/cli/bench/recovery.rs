@@ -1,25 +1,28 @@
 //! How long tables stand still when the worker that owns them all is killed, and what a table costs in memory.
 
+mod report;
+
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use clap::Args;
 use futures_util::StreamExt;
 use futures_util::stream::{self, TryStreamExt};
-use serde::Serialize;
 use serde_json::json;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
+use report::{Report, print_report};
+
 use super::client::{Client, guest_token};
-use super::latencies::{Latencies, Percentiles};
+use super::latencies::Latencies;
 use super::server::{Measured, ServerArgs};
 use crate::bus::connect::{NatsConfig, client, connect};
 use crate::bus::{Append, Bus, RequestError, provision};
-use crate::cli::{Role, print};
+use crate::cli::Role;
 use crate::domain::{Identity, Kind, Seating, StartRule, TableId, TableOptions};
 use crate::protocol::envelope::header;
 use crate::protocol::request::{
@@ -61,31 +64,6 @@ fn moves(text: &str) -> Result<usize, String> {
         Ok(moves) if (1..=MOVES_MAX).contains(&moves) => Ok(moves),
         Ok(_) | Err(_) => Err(format!("a number from 1 to {MOVES_MAX}")),
     }
-}
-
-/// What was measured.
-#[derive(Debug, Serialize)]
-struct Report {
-    #[serde(flatten)]
-    streams: Measured,
-    tables: usize,
-    moves: usize,
-    opened_per_second: f64,
-    /// Each table's last commit read, and one message appended: no recovery can do less.
-    bare_seconds: f64,
-    /// From the kill until every table has its next owner, with nothing but spectators at them.
-    watched_seconds: f64,
-    watched_to_bare: f64,
-    /// From the kill until a move was accepted at every table, with players acting at all of them at once.
-    played_seconds: f64,
-    played_to_bare: f64,
-    /// Of one such move, adoption included.
-    played: Percentiles,
-    worker_bytes: u64,
-    bytes_per_active_table: f64,
-    bytes_per_sleeping_table: f64,
-    /// Of a move at a table that sleeps.
-    woken: Percentiles,
 }
 
 pub(super) async fn run(args: RecoveryArgs, role: Role) -> anyhow::Result<()> {
@@ -406,34 +384,4 @@ fn resident_bytes(child: &Child) -> anyhow::Result<u64> {
     let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB"));
     let kibibytes: u64 = kibibytes.context("Linux says it")?.trim().parse()?;
     Ok(kibibytes * 1024)
-}
-
-fn print_report(report: &Report, json: bool) -> anyhow::Result<()> {
-    ensure!(report.bare_seconds > 0.0, "nothing was measured");
-    if json {
-        return print::json(report);
-    }
-    let Report { streams, tables, moves, .. } = report;
-    print::line(&format!(
-        "{streams}; one worker owns {tables} tables of chess, {moves} moves each"
-    ))?;
-    let row = |name: &str, value: String| vec![name.to_owned(), value];
-    let seconds = |seconds: f64, ratio: f64| format!("{seconds:.2} s, {ratio:.1} x");
-    let percentiles = |Percentiles { p50_us, p99_us }: Percentiles| {
-        format!("{:.1} / {:.1} ms", p50_us / 1e3, p99_us / 1e3)
-    };
-    let kibibytes = |bytes: f64| format!("{:.1} KiB", bytes / 1024.0);
-    print::columns(
-        &["AFTER A KILL", ""],
-        &[
-            row("opened before", format!("{:.0} tables/s", report.opened_per_second)),
-            row("bare reads and appends", format!("{:.2} s", report.bare_seconds)),
-            row("only watched", seconds(report.watched_seconds, report.watched_to_bare)),
-            row("played at all at once", seconds(report.played_seconds, report.played_to_bare)),
-            row("one such move, p50 / p99", percentiles(report.played)),
-            row("memory of an active table", kibibytes(report.bytes_per_active_table)),
-            row("memory of a sleeping table", kibibytes(report.bytes_per_sleeping_table)),
-            row("a move at a sleeping table, p50 / p99", percentiles(report.woken)),
-        ],
-    )
 }

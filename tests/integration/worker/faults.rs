@@ -84,7 +84,7 @@ async fn a_full_log_refuses_and_the_table_waits_for_room() {
     client.open(&request).await;
     faults.set_full(true);
     let refusal = refused(client.command(table, "ann", "a1", take(1)).await);
-    assert_eq!((refusal.code.as_str(), refusal.retry_after_ms), ("unavailable", None));
+    assert_eq!((refusal.code.as_str(), refusal.retry_after_ms), ("unavailable", Some(2_000)));
     faults.set_full(false);
     assert_eq!(client.command(table, "ann", "a2", take(1)).await, accepted(2));
     client.wait_for(table, "taken").await;
