@@ -1,6 +1,7 @@
 """An archive in an S3 store, by the very commands of compose.yaml."""
 
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -12,14 +13,8 @@ from players import Player, connected, guest
 from programs import REPOSITORY, TABLECAST, WEED, Program, Programs, free_port, is_listening, poll, poll_async, run
 
 COMPOSE = yaml.safe_load((REPOSITORY / "compose.yaml").read_text())["services"]
-# The defaults of compose.yaml, as docker compose fills them in.
-UNSET = {
-    "${TABLECAST_S3_KEY_ID:-tablecast}": "tablecast",
-    "${TABLECAST_S3_SECRET:-known-to-everyone}": "known-to-everyone",
-    "${TABLECAST_GATEWAY_TOKEN_SECRET:-known-to-everyone-who-reads-compose.yaml}": (
-        "known-to-everyone-who-reads-compose.yaml"
-    ),
-}
+# `${NAME:-default}`: docker compose fills in the default of what is not set.
+UNSET = re.compile(r"\$\{[A-Z0-9_]+:-([^}]*)\}")
 
 
 class Composition:
@@ -36,7 +31,7 @@ class Composition:
 
     def environment(self, service: str) -> dict[str, str]:
         settings = COMPOSE[service].get("environment", {})
-        return {key: self._adapted(UNSET.get(value, value)) for key, value in settings.items()}
+        return {key: self._adapted(UNSET.sub(r"\1", value)) for key, value in settings.items()}
 
     def start(self, service: str, program: str, *more: str) -> Program:
         words = [self._adapted(word) for word in COMPOSE[service]["command"]]
