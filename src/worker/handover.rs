@@ -12,8 +12,8 @@ use crate::domain::{Kind, WorkerId};
 use crate::protocol::request::{AdoptRequest, Adoption, Handover, Refusal, decode, encode};
 use crate::protocol::subject;
 
-/// How long the next owner has for its claim.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the next owner has for its claim. Players wait meanwhile: a table that is left is adopted in less.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// Between two offers, if those who were asked had no room.
 const PAUSE: Duration = Duration::from_millis(50);
 const OFFERS: u32 = 20;

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use super::WorkerConfig;
 use super::adoption::{adopt, open};
+use super::answer::SOON_MS;
 use super::tables::{Room, Worker};
 use super::{alarms, memory, peers};
 use crate::bus::{Bus, MailError};
@@ -125,18 +126,21 @@ async fn take_tables(worker: Worker, kind: Kind) -> Result<(), WorkerError> {
 
 async fn take_until_full(worker: &Worker, kind: &Kind) -> Result<(), WorkerError> {
     let mail = &worker.bus.mail;
-    let opens = mail.serve(subject::open(kind), Some(subject::WORKERS)).await?;
-    let adoptions = mail.serve(subject::adopt(kind), Some(subject::WORKERS)).await?;
-    let opened = opens.take_until(no_more(worker)).for_each_concurrent(TAKING_AT_ONCE, |request| {
-        let (worker, kind) = (worker.clone(), kind.clone());
-        async move {
-            let opened = AssertUnwindSafe(open(&worker, &kind, &request.payload)).catch_unwind();
-            let verdict = opened.await.unwrap_or_else(|_| Verdict::Rejected(fault()));
-            request.reply.send(encode(&verdict)).await;
-        }
-    });
-    let adopted =
-        adoptions.take_until(no_more(worker)).for_each_concurrent(TAKING_AT_ONCE, |request| {
+    let mut opens = mail.serve(subject::open(kind), Some(subject::WORKERS)).await?;
+    let mut adoptions = mail.serve(subject::adopt(kind), Some(subject::WORKERS)).await?;
+    let opened =
+        (&mut opens).take_until(no_more(worker)).for_each_concurrent(TAKING_AT_ONCE, |request| {
+            let (worker, kind) = (worker.clone(), kind.clone());
+            async move {
+                let opened =
+                    AssertUnwindSafe(open(&worker, &kind, &request.payload)).catch_unwind();
+                let verdict = opened.await.unwrap_or_else(|_| Verdict::Rejected(fault()));
+                request.reply.send(encode(&verdict)).await;
+            }
+        });
+    let adopted = (&mut adoptions).take_until(no_more(worker)).for_each_concurrent(
+        TAKING_AT_ONCE,
+        |request| {
             let (worker, kind) = (worker.clone(), kind.clone());
             async move {
                 let adopted = AssertUnwindSafe(adopt(&worker, &kind, &request.payload));
@@ -144,9 +148,21 @@ async fn take_until_full(worker: &Worker, kind: &Kind) -> Result<(), WorkerError
                 let adoption = adoption.unwrap_or_else(|_| Adoption::Declined(fault()));
                 request.reply.send(encode(&adoption)).await;
             }
-        });
+        },
+    );
     tokio::join!(opened, adopted);
+    // Whoever has asked already would wait for nobody.
+    while let Some(Some(request)) = opens.next().now_or_never() {
+        request.reply.send(encode(&Verdict::Rejected(no_more_work()))).await;
+    }
+    while let Some(Some(request)) = adoptions.next().now_or_never() {
+        request.reply.send(encode(&Adoption::Declined(no_more_work()))).await;
+    }
     Ok(())
+}
+
+fn no_more_work() -> Refusal {
+    Refusal::new("at_capacity", "this worker takes no more tables").retry_after_ms(SOON_MS)
 }
 
 /// Returns when the worker stops or has no room left.
