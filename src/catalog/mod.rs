@@ -6,6 +6,7 @@ mod replica;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -137,6 +138,15 @@ pub enum FoldError {
     /// The first commit opens what this game cannot play.
     #[error(transparent)]
     Opening(#[from] OpeningError),
+    /// The game's rules panicked on it, as they may on a log that two owners wrote, or that another version
+    /// of them wrote. Nothing after it folds either.
+    #[error("the rules of {kind} cannot follow commit {seq}")]
+    Rules {
+        /// Which game.
+        kind: Kind,
+        /// The number of the commit.
+        seq: u64,
+    },
 }
 
 /// `G` without its type.
@@ -208,8 +218,16 @@ fn first_commit<G: Game>(
         return Err(FoldError::NotOpened);
     };
     let mut state = Table::new(opening)?;
-    state.evolve(&commit);
+    follow(&mut state, &commit)?;
     Ok((state, commit))
+}
+
+/// Evolves a table by what some process has logged. A game that panics on it costs its own table, not the
+/// process that looks after thousands: the state keeps its last number, so that whatever comes next does not
+/// follow it.
+fn follow<G: Game>(state: &mut Table<G>, commit: &Commit<G::Event>) -> Result<(), FoldError> {
+    catch_unwind(AssertUnwindSafe(|| state.evolve(commit)))
+        .map_err(|_panic| FoldError::Rules { kind: Table::<G>::kind(), seq: commit.seq.get() })
 }
 
 /// The commit in `payload`, if it is the one after `last`.

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{FoldError, decode, encode};
+use super::{FoldError, decode, encode, follow};
 use crate::domain::{
     CommandId, Commit, CreditReason, Decided, FollowUp, Game, Identity, Kind, Opening, PlayerId,
     PresenceChange, Refused, Rejection, Seat, Status, Summary, TABLE_STATE_VERSION, Table,
@@ -262,7 +262,7 @@ impl<G: Game> Referee for RefereeOf<G> {
 
     fn fold(&mut self, payload: &[u8]) -> Result<(), FoldError> {
         let commit = decode::<G>(self.table, self.state.last_seq(), payload)?;
-        self.state.evolve(&commit);
+        follow(&mut self.state, &commit)?;
         Ok(())
     }
 

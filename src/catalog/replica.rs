@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use super::{FoldError, decode};
+use super::{FoldError, decode, follow};
 use crate::domain::{
     Commit, Game, Kind, PlayerId, Seat, Status, Table, TableEventView, TableId, TableSeq, Viewer,
     WorkerId,
@@ -86,7 +86,7 @@ impl<G: Game> ReplicaOf<G> {
 impl<G: Game> Replica for ReplicaOf<G> {
     fn fold(&mut self, payload: &[u8]) -> Result<Arc<dyn FannedOut>, FoldError> {
         let commit = decode::<G>(self.table, self.state.last_seq(), payload)?;
-        self.state.evolve(&commit);
+        follow(&mut self.state, &commit)?;
         Ok(self.fanned_out(commit))
     }
 

@@ -72,8 +72,10 @@ async fn with_tail(
         match loaded.referee.fold(&entry.payload) {
             Ok(()) => {}
             Err(FoldError::OutOfOrder { .. } | FoldError::NotOpened) => return Ok(None),
-            Err(reason @ (FoldError::Decode(_) | FoldError::Opening(_))) => {
-                refuse_if_newer(&reason)?;
+            Err(
+                reason @ (FoldError::Decode(_) | FoldError::Opening(_) | FoldError::Rules { .. }),
+            ) => {
+                refuse_if_unreadable(&reason)?;
                 set_aside(worker, &entry, &reason).await;
             }
         }
@@ -99,7 +101,7 @@ async fn from_commits(
             }),
         };
         if let Err(reason) = folded {
-            refuse_if_newer(&reason)?;
+            refuse_if_unreadable(&reason)?;
             set_aside(worker, entry, &reason).await;
         }
         if let Some(referee) = &referee {
@@ -209,20 +211,18 @@ pub(super) fn snapshot(
     }
 }
 
-/// What this binary cannot read yet is no poison: skipping it would write over it.
-fn refuse_if_newer(reason: &FoldError) -> Result<(), Refusal> {
-    let is_newer = match reason {
+/// What this binary cannot read yet, or its rules cannot follow, is no poison: skipping it would write over it.
+fn refuse_if_unreadable(reason: &FoldError) -> Result<(), Refusal> {
+    let code = match reason {
         FoldError::Decode(DecodeError::Version { .. })
-        | FoldError::Opening(OpeningError::Setup { .. }) => true,
+        | FoldError::Opening(OpeningError::Setup { .. }) => "newer_version",
+        FoldError::Rules { .. } => "rules_failed",
         FoldError::Decode(DecodeError::Malformed(_) | DecodeError::OtherTable { .. })
         | FoldError::Opening(OpeningError::OtherKind { .. })
         | FoldError::OutOfOrder { .. }
-        | FoldError::NotOpened => false,
+        | FoldError::NotOpened => return Ok(()),
     };
-    if !is_newer {
-        return Ok(());
-    }
-    Err(Refusal::new("newer_version", reason.to_string()).retry_after_ms(LATER_MS))
+    Err(Refusal::new(code, reason.to_string()).retry_after_ms(LATER_MS))
 }
 
 /// Events of other rules need not decode here, so this is asked before they are folded.

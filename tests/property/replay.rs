@@ -6,14 +6,14 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::rand_core::SeedableRng;
 use serde_json::{Value, json};
-use tablecast::catalog::{Catalog, Drafted, Referee, Replica};
+use tablecast::catalog::{Catalog, Drafted, FoldError, Referee, Replica};
 use tablecast::domain::{
-    Cause, CommandId, Dice, Game, Identity, Kind, Opening, PresenceChange, Seat, Seating,
-    StartRule, Status, TableId, TableOptions, Timestamp, TurnContext, Viewer,
+    Cause, CommandId, Commit, Dice, Game, Identity, Kind, Opening, PresenceChange, Seat, Seating,
+    StartRule, Status, TableEvent, TableId, TableOptions, TableSeq, Timestamp, TurnContext, Viewer,
 };
-use tablecast::games::chess::Chess;
+use tablecast::games::chess::{Chess, Event};
 use tablecast::games::liap_tui::LiapTui;
-use tablecast::protocol::envelope::{Envelope, Message, SavedState};
+use tablecast::protocol::envelope::{Envelope, Message, SavedState, VERSION};
 use tablecast::protocol::frame::Format;
 
 use crate::pebbles::Pebbles;
@@ -275,5 +275,33 @@ proptest! {
     ) {
         let setup = json!({ "initial_ms": initial_ms, "increment_ms": 1_000 });
         check::<Chess>(setup, options, seed, steps)?;
+    }
+}
+
+/// As two owners without a fence would write it: each move legal, but not one after the other.
+#[test]
+fn a_commit_that_the_rules_cannot_follow_is_an_error_and_nothing_after_it_folds() {
+    let start = StartRule::WhenFull;
+    let table = Table::<Chess>::open(json!({}), (start, 0), 1);
+    let commit = |seq: u64, events: Vec<TableEvent<Event>>| {
+        let (seq, at, cause) = (TableSeq::new(seq), EPOCH, Cause::Clock);
+        let commit = Commit { seq, at, cause, events, follow_up: Vec::new() };
+        Envelope { v: VERSION, table: table.table, kind: table.kind.clone(), commit }.encode()
+    };
+    let moved = Event::MovePlayed {
+        seat: Seat(1),
+        uci: "e2e5".to_owned(),
+        san: "e5".to_owned(),
+        left_ms: 1,
+        at: EPOCH,
+    };
+    let torn = commit(2, vec![TableEvent::Game(moved)]);
+    let next = commit(3, Vec::new());
+    let (mut referee, mut replica) = (table.referee, table.replica);
+    for folded in [referee.fold(&torn), replica.fold(&torn).map(drop)] {
+        assert!(matches!(folded, Err(FoldError::Rules { .. })), "{folded:?}");
+    }
+    for folded in [referee.fold(&next), replica.fold(&next).map(drop)] {
+        assert!(matches!(folded, Err(FoldError::OutOfOrder { .. })), "{folded:?}");
     }
 }
