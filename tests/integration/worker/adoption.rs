@@ -178,7 +178,7 @@ async fn a_commit_that_cannot_be_played_costs_only_its_table() {
             }
         }
     };
-    assert_eq!(declined.await.code, "internal");
+    assert_eq!(declined.await.code, "rules_failed");
     let other = two_players();
     assert_eq!(client.open(&other).await, accepted(1));
     assert_eq!(client.command(other.table, "ann", "a1", take(1)).await, accepted(2));
