@@ -88,6 +88,13 @@ pub struct GatewayConfig {
     /// How long a table's frame may wait for one connection; after that, a snapshot is sent instead.
     #[arg(long, env = "TABLECAST_GATEWAY_OUTBOX_AGE", default_value = "1s", value_parser = humantime::parse_duration)]
     pub outbox_age: Duration,
+    /// Bytes that the kernel holds of what was written to one socket: more is faster over long ways, and what is
+    /// held can give way to nothing newer.
+    #[arg(long, env = "TABLECAST_GATEWAY_SOCKET_BUFFER", default_value = "65536")]
+    pub socket_buffer: NonZeroUsize,
+    /// Sends JSON as it is to clients that ask for permessage-deflate, too.
+    #[arg(long, env = "TABLECAST_GATEWAY_NO_DEFLATE")]
+    pub no_deflate: bool,
     /// Commits of each followed table that are kept for clients that resume.
     #[arg(long, env = "TABLECAST_GATEWAY_RING", default_value = "128")]
     pub ring: NonZeroUsize,

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{DefaultBodyLimit, Json, Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
@@ -15,20 +14,18 @@ use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::connection::{self, Served};
+use super::connection;
 use super::hub::Known;
 use super::page;
+use super::served::Served;
 use super::token::{NAME_CHARS_MAX, shown_name};
+use super::ws::handshake::{Handshake, Refused};
 use crate::catalog::Catalog;
 use crate::domain::{Identity, Kind, PlayerId, TableId, Timestamp};
-use crate::protocol::frame::{Format, LobbyEntry};
+use crate::protocol::frame::LobbyEntry;
 
 /// The largest body that any route takes.
 const BODY_BYTES_MAX: usize = 4 * 1024;
-/// What one socket's reader starts with; it grows with the frames that come.
-const READ_BUFFER_BYTES: usize = 2 * 1024;
-/// A batch of frames goes out in one write.
-const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 
 /// What the routes share.
 #[derive(Clone, Debug)]
@@ -69,7 +66,11 @@ struct Problem {
     message: String,
 }
 
-fn problem(status: StatusCode, code: &'static str, message: impl Into<String>) -> Response {
+pub(super) fn problem(
+    status: StatusCode,
+    code: &'static str,
+    message: impl Into<String>,
+) -> Response {
     let message = message.into();
     (status, Json(Problem { code, message })).into_response()
 }
@@ -84,37 +85,24 @@ async fn method_not_allowed() -> Response {
     problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 
-async fn ws(State(shared): State<Shared>, upgrade: WebSocketUpgrade) -> Response {
-    let mut upgrade = upgrade;
-    let mut offered = upgrade.requested_protocols().peekable();
-    let has_offer = offered.peek().is_some();
-    let known = offered.find_map(|offer| {
-        let mut formats = Format::ALL.into_iter();
-        formats.find(|format| offer.as_bytes() == format.subprotocol().as_bytes())
-    });
-    drop(offered);
-    let format = match known {
-        Some(format) => {
-            upgrade.set_selected_protocol(HeaderValue::from_static(format.subprotocol()));
-            format
-        }
-        None if has_offer => {
-            let ours = Format::ALL.map(Format::subprotocol).join(", ");
-            let message = format!("none of the offered sub-protocols is spoken here: {ours}");
-            return problem(StatusCode::BAD_REQUEST, "unknown_subprotocol", message);
-        }
-        None => Format::Json,
+async fn ws(
+    State(shared): State<Shared>,
+    handshake: Result<Handshake, Refused>,
+) -> Result<Response, Refused> {
+    let handshake = handshake?;
+    let served = shared.served;
+    let wire = match handshake.wire(served.deflates) {
+        Ok(wire) => wire,
+        Err(problem) => return Ok(*problem),
     };
-    let frame_bytes_max = shared.served.session.frame_bytes_max;
-    upgrade
-        .max_message_size(frame_bytes_max)
-        .max_frame_size(frame_bytes_max)
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .on_upgrade(move |socket| {
-            let serving = connection::run(socket, format, Arc::clone(&shared.served));
-            shared.connections.track_future(serving)
-        })
+    let (response, upgrading) = handshake.accept(wire);
+    shared.connections.spawn(async move {
+        if let Some((stream, early)) = upgrading.finish().await {
+            // Boxed: while one waits to be upgraded, it needs no room for a connection.
+            Box::pin(connection::run(stream, &early, wire, served)).await;
+        }
+    });
+    Ok(response)
 }
 
 #[derive(Debug, Deserialize)]

@@ -20,13 +20,16 @@ mod metrics;
 mod outbox;
 mod owners;
 mod page;
+mod registry;
 mod run;
+mod served;
 mod session;
-mod socket;
 mod subscriber;
 mod table_feed;
 mod throttle;
 mod token;
+mod wire;
+mod ws;
 
 pub use config::{ConfigError, GatewayConfig};
 pub use run::{GatewayError, run};

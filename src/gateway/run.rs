@@ -17,12 +17,14 @@ use tracing::{debug, info, warn};
 use super::breaker::Breaker;
 use super::commands::Dispatcher;
 use super::config::{ConfigError, GatewayConfig};
-use super::connection::Served;
 use super::feed_task::{self, FeedContext};
 use super::http::{self, Shared};
 use super::hub::Hub;
 use super::lobby;
+use super::metrics;
 use super::owners::{self, Owners};
+use super::registry::Registry;
+use super::served::Served;
 use super::token::Tokens;
 use crate::bus::Bus;
 use crate::catalog::Catalog;
@@ -75,15 +77,17 @@ pub async fn run(
     let tasks = Tasks::default();
     let readiness = Readiness::new();
     let owners = Owners::new(config.care(), time.1.clone());
-    let served = served(&config, &bus, &catalog, time, &owners, &tasks, &shutdown);
+    let served = served(&config, &bus, &catalog, time, &owners, &tasks);
     let mut shared_tasks = JoinSet::new();
-    let (board, breaker) = (Arc::clone(&served.board), Arc::clone(&served.breaker));
+    let (board, breaker) = (Arc::clone(&served.board), Arc::clone(&served.dispatcher.breaker));
     let stop = || tasks.stop.clone();
     shared_tasks.spawn(lobby::run(board, bus.clone(), readiness.part("lobby"), stop()));
     let (patience, ready) = (config.bus_patience, readiness.part("bus"));
     shared_tasks.spawn(breaker.run(bus.clone(), served.clock, patience, ready, stop()));
-    let (hub, breaker) = (Arc::clone(&served.hub), Arc::clone(&served.breaker));
+    let (hub, breaker) = (Arc::clone(&served.hub), Arc::clone(&served.dispatcher.breaker));
     shared_tasks.spawn(owners::run(owners, hub, bus.clone(), breaker, stop()));
+    let bus_states = served.dispatcher.breaker.states();
+    shared_tasks.spawn(Arc::clone(&served.registry).run(bus_states, shutdown.clone()));
     shared_tasks.spawn(beat(Arc::clone(&served.gateway), bus.clone(), stop()));
     readiness.set_ready();
     let gateway = Arc::clone(&served.gateway);
@@ -152,7 +156,6 @@ fn served(
     (clock, entropy): (Clock, Entropy),
     owners: &Arc<Owners>,
     tasks: &Tasks,
-    shutdown: &CancellationToken,
 ) -> Arc<Served> {
     let gateway: Arc<str> = format!("{:016x}", u64::from_le_bytes(entropy.bytes())).into();
     let breaker = Breaker::new(clock.now());
@@ -186,14 +189,16 @@ fn served(
         hub,
         board: Arc::default(),
         dispatcher,
-        breaker,
+        registry: Arc::new(Registry::new(*breaker.states().borrow())),
         entropy,
         tokens: Tokens::new(&config.token_secret),
         session: config.session_limits(),
         outbox: config.outbox_limits(),
         slow_timeout: config.slow_timeout,
+        send_buffer: config.socket_buffer.get(),
+        deflates: !config.no_deflate,
+        sent: metrics::sent(),
         clock,
-        shutdown: shutdown.clone(),
         next_connection: AtomicU64::new(0),
     })
 }
