@@ -28,7 +28,7 @@ use super::session::{Session, SessionLimits};
 use super::socket::{fault_of, message, write};
 use super::subscriber::Join;
 use super::table_feed::Feed;
-use super::token::Tokens;
+use super::token::{Bearer, TokenError, Tokens};
 use crate::domain::TableId;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::{BusStatus, Format, ServerFrame};
@@ -120,7 +120,13 @@ enum Ending {
     Gone,
 }
 
-type Answer = (Option<TableId>, ServerFrame);
+/// What the connection waited for.
+enum Answer {
+    /// A worker's verdict on a command.
+    Verdict(Option<TableId>, ServerFrame),
+    /// Whose token it is whose key was looked for.
+    Found(Result<Bearer, TokenError>),
+}
 
 struct Connection {
     session: Session,
@@ -224,11 +230,8 @@ impl Connection {
         if self.throttled_until.take_if(|until| *until <= now).is_some() {
             self.fill_batch();
         }
-        let actions = if now >= self.session.wake_at() {
-            self.session.on_time(now, self.served.clock.now())
-        } else {
-            vec![]
-        };
+        let actions =
+            if now >= self.session.wake_at() { self.session.on_time(now) } else { vec![] };
         self.perform(actions)
     }
 
@@ -239,10 +242,19 @@ impl Connection {
         Ok(())
     }
 
-    fn on_answer(&mut self, (table, frame): Answer) -> Result<(), Ending> {
-        self.mailbox.push_own(&frame);
-        let next = self.session.on_answered(table);
-        self.perform(next)
+    fn on_answer(&mut self, answer: Answer) -> Result<(), Ending> {
+        match answer {
+            Answer::Verdict(table, frame) => {
+                self.mailbox.push_own(&frame);
+                let next = self.session.on_answered(table);
+                self.perform(next)
+            }
+            Answer::Found(bearer) => {
+                let actions =
+                    self.session.on_found(bearer, Instant::now(), self.served.clock.now());
+                self.perform(actions)
+            }
+        }
     }
 
     fn on_message(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), Ending> {
@@ -284,6 +296,12 @@ impl Connection {
                 Action::WatchLobby => self.served.board.watch(&self.mailbox),
                 Action::UnwatchLobby => self.served.board.unwatch(&self.mailbox),
                 Action::Ask(ask) => self.ask(ask),
+                Action::FindKey(token) => {
+                    let (tokens, clock) = (self.served.tokens.clone(), self.served.clock);
+                    self.asked.push(Box::pin(async move {
+                        Answer::Found(tokens.check_anew(&token, clock).await)
+                    }));
+                }
                 Action::Ping => {
                     // Not behind what is being written: a socket that takes nothing needs no ping.
                     if self.writing_since.is_none() {
@@ -307,7 +325,7 @@ impl Connection {
     fn ask(&mut self, ask: Ask) {
         let table = ask.table();
         let dispatcher = Arc::clone(&self.served.dispatcher);
-        self.asked.push(Box::pin(async move { (table, dispatcher.ask(ask).await) }));
+        self.asked.push(Box::pin(async move { Answer::Verdict(table, dispatcher.ask(ask).await) }));
     }
 
     /// Takes what may go out now from the outbox, unless the socket is still busy with the last batch.

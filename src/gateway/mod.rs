@@ -1,6 +1,7 @@
 //! The gateway role: sessions, the tables they follow, and what each viewer may know.
 
 mod action;
+mod auth;
 mod beats;
 mod breaker;
 mod commands;
@@ -17,10 +18,12 @@ mod live_table;
 mod lobby;
 mod mailbox;
 mod metrics;
+mod origin;
 mod outbox;
 mod owners;
 mod page;
 mod run;
+mod seat_token;
 mod session;
 mod socket;
 mod subscriber;
@@ -28,6 +31,11 @@ mod table_feed;
 mod throttle;
 mod token;
 
+pub use auth::{AuthConfig, AuthError};
 pub use config::{ConfigError, GatewayConfig};
+pub use origin::{AllowedOrigin, NoOrigin};
 pub use run::{GatewayError, run};
-pub use token::{Bearer, SecretTooShort, TokenError, TokenSecret, Tokens};
+pub use token::{
+    Audience, Bearer, CheckingKey, Claims, Jwks, JwksError, JwksUrl, KeyError, Policy, SeatBound,
+    SeatClaim, SecretTooShort, SigningKey, TokenError, TokenSecret, Tokens, read_unchecked,
+};

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use super::auth::AuthError;
 use super::breaker::Breaker;
 use super::commands::Dispatcher;
 use super::config::{ConfigError, GatewayConfig};
@@ -22,8 +23,8 @@ use super::feed_task::{self, FeedContext};
 use super::http::{self, Shared};
 use super::hub::Hub;
 use super::lobby;
+use super::origin::AllowedOrigins;
 use super::owners::{self, Owners};
-use super::token::Tokens;
 use crate::bus::Bus;
 use crate::catalog::Catalog;
 use crate::protocol::request::{GatewayBeat, encode};
@@ -41,6 +42,9 @@ pub enum GatewayError {
     /// Options that do not go together.
     #[error("the gateway cannot be configured like this")]
     Config(#[from] ConfigError),
+    /// A key that cannot be used.
+    #[error("players' tokens cannot be checked")]
+    Auth(#[from] AuthError),
     /// The listener.
     #[error("the gateway cannot accept connections")]
     Accept {
@@ -75,7 +79,7 @@ pub async fn run(
     let tasks = Tasks::default();
     let readiness = Readiness::new();
     let owners = Owners::new(config.care(), time.1.clone());
-    let served = served(&config, &bus, &catalog, time, &owners, &tasks, &shutdown);
+    let served = served(&config, &bus, &catalog, time, &owners, &tasks, &shutdown)?;
     let mut shared_tasks = JoinSet::new();
     let (board, breaker) = (Arc::clone(&served.board), Arc::clone(&served.breaker));
     let stop = || tasks.stop.clone();
@@ -85,10 +89,14 @@ pub async fn run(
     let (hub, breaker) = (Arc::clone(&served.hub), Arc::clone(&served.breaker));
     shared_tasks.spawn(owners::run(owners, hub, bus.clone(), breaker, stop()));
     shared_tasks.spawn(beat(Arc::clone(&served.gateway), bus.clone(), stop()));
+    if let Some(jwks) = served.tokens.jwks() {
+        shared_tasks.spawn(Arc::clone(jwks).run(stop()));
+    }
     readiness.set_ready();
     let gateway = Arc::clone(&served.gateway);
     let shared = Shared {
         guest_ttl: config.guest_tokens.then_some(config.guest_token_ttl),
+        origins: AllowedOrigins::new(&config.allow_origin),
         catalog,
         served,
         connections: tasks.connections.clone(),
@@ -153,7 +161,7 @@ fn served(
     owners: &Arc<Owners>,
     tasks: &Tasks,
     shutdown: &CancellationToken,
-) -> Arc<Served> {
+) -> Result<Arc<Served>, AuthError> {
     let gateway: Arc<str> = format!("{:016x}", u64::from_le_bytes(entropy.bytes())).into();
     let breaker = Breaker::new(clock.now());
     let context = FeedContext {
@@ -181,21 +189,21 @@ fn served(
         entropy: entropy.clone(),
         room: Semaphore::new(config.commands_waiting_max.get()),
     });
-    Arc::new(Served {
+    Ok(Arc::new(Served {
         gateway,
         hub,
         board: Arc::default(),
         dispatcher,
         breaker,
         entropy,
-        tokens: Tokens::new(&config.token_secret),
+        tokens: config.auth.tokens()?,
         session: config.session_limits(),
         outbox: config.outbox_limits(),
         slow_timeout: config.slow_timeout,
         clock,
         shutdown: shutdown.clone(),
         next_connection: AtomicU64::new(0),
-    })
+    }))
 }
 
 /// Everything that runs, in the order in which it lets go: connections leave their tables, feeds tell the
