@@ -248,6 +248,7 @@ mod tests {
             "--token-secret=short",
             "--bind=everywhere",
             "--jwks-url=file:///etc/keys",
+            "--jwks-url=https://me:secret@keys.example/",
             "--allow-origin=play.example",
         ] {
             assert!(parse(&[option]).is_err(), "{option} was taken");

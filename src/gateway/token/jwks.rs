@@ -30,7 +30,9 @@ pub struct JwksUrl(Url);
 
 /// The text is no URL of a set of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a URL is wanted, as in https://accounts.example.com/.well-known/jwks.json")]
+#[error(
+    "a URL without a password is wanted, as in https://accounts.example.com/.well-known/jwks.json"
+)]
 pub struct NoJwksUrl;
 
 impl FromStr for JwksUrl {
@@ -39,7 +41,9 @@ impl FromStr for JwksUrl {
     fn from_str(text: &str) -> Result<Self, NoJwksUrl> {
         let url: Url = text.parse().map_err(|_no_url| NoJwksUrl)?;
         let is_web = matches!(url.scheme(), "https" | "http");
-        is_web.then_some(Self(url)).ok_or(NoJwksUrl)
+        // The URL is logged, and a password must not be.
+        let is_open = url.username().is_empty() && url.password().is_none();
+        (is_web && is_open).then_some(Self(url)).ok_or(NoJwksUrl)
     }
 }
 
