@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::auth::AuthConfig;
+use super::origin::AllowedOrigin;
 use super::outbox::OutboxLimits;
 use super::owners::CareLimits;
 use super::session::SessionLimits;
 use super::throttle::Rate;
-use super::token::TokenSecret;
 
 /// Options of the gateway role.
 #[derive(Args, Clone, Debug)]
@@ -21,9 +22,18 @@ pub struct GatewayConfig {
     /// Port to listen on; 0 takes any that is free.
     #[arg(long, env = "TABLECAST_GATEWAY_PORT", default_value_t = 8420)]
     pub port: u16,
-    /// Secret that players' tokens are signed with (HS256), at least 32 bytes. All gateways share it.
-    #[arg(long, env = "TABLECAST_GATEWAY_TOKEN_SECRET", hide_env_values = true)]
-    pub token_secret: TokenSecret,
+    /// Whose tokens are taken.
+    #[command(flatten)]
+    pub auth: AuthConfig,
+    /// Origin of a page that may connect, as in `https://play.example.com`, beside those of this gateway's own
+    /// address; * allows all. May be repeated.
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        env = "TABLECAST_GATEWAY_ALLOW_ORIGIN",
+        value_delimiter = ','
+    )]
+    pub allow_origin: Vec<AllowedOrigin>,
     /// Give a token to anyone who asks `POST /v1/guest` for one.
     #[arg(long, env = "TABLECAST_GATEWAY_GUEST_TOKENS")]
     pub guest_tokens: bool,
@@ -118,6 +128,12 @@ pub enum ConfigError {
     /// One frame of the largest kind would not fit.
     #[error("--outbox-bytes must be at least --frame-bytes-max")]
     OutboxTooSmall,
+    /// Nobody could say hello.
+    #[error("players' tokens need a key: give --token-secret, --token-key or --jwks-url")]
+    NoKeys,
+    /// Guests' tokens are signed with the secret.
+    #[error("--guest-tokens needs --token-secret")]
+    GuestsWithoutSecret,
     /// Guests would come with a token that has expired.
     #[error("--guest-token-ttl must be at least a minute")]
     GuestTokenTooShort,
@@ -142,12 +158,19 @@ impl GatewayConfig {
             ("slow-timeout", self.slow_timeout),
             ("outbox-age", self.outbox_age),
             ("drain-timeout", self.drain_timeout),
+            ("jwks-max-age", self.auth.jwks_max_age),
         ];
         if let Some((option, _)) = times.into_iter().find(|(_, time)| time.is_zero()) {
             return Err(ConfigError::NoTime { option });
         }
         if self.outbox_bytes < self.frame_bytes_max {
             return Err(ConfigError::OutboxTooSmall);
+        }
+        if !self.auth.has_keys() {
+            return Err(ConfigError::NoKeys);
+        }
+        if self.guest_tokens && self.auth.token_secret.is_none() {
+            return Err(ConfigError::GuestsWithoutSecret);
         }
         if self.guest_token_ttl < Duration::from_secs(60) {
             return Err(ConfigError::GuestTokenTooShort);
@@ -231,12 +254,21 @@ mod tests {
             "--ping-interval=fast",
             "--token-secret=short",
             "--bind=everywhere",
+            "--jwks-url=file:///etc/keys",
+            "--jwks-url=https://me:secret@keys.example/",
+            "--allow-origin=play.example",
         ] {
             assert!(parse(&[option]).is_err(), "{option} was taken");
         }
         let config = parse(&["--ping-interval=0s"]).unwrap();
         let option = "ping-interval";
         assert_eq!(config.validate(), Err(ConfigError::NoTime { option }));
+        let keyless = ["gateway", "--guest-tokens"];
+        let mut config = Line::try_parse_from(keyless).unwrap().gateway;
+        config.auth.token_secret = None;
+        assert_eq!(config.validate(), Err(ConfigError::NoKeys));
+        config.auth.token_key = vec!["key.pem".into()];
+        assert_eq!(config.validate(), Err(ConfigError::GuestsWithoutSecret));
         let config = parse(&["--outbox-bytes=10"]).unwrap();
         assert_eq!(config.validate(), Err(ConfigError::OutboxTooSmall));
     }

@@ -1,47 +1,38 @@
 //! One socket: the only loop that reads and writes it.
 
+mod outgoing;
+
 use std::future::poll_fn;
-use std::io;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use litemap::LiteMap;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tracing::debug;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::action::{Action, Ask, Incoming};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::metrics;
-use super::outbox::Next;
 use super::served::Served;
 use super::session::Session;
 use super::subscriber::Join;
 use super::table_feed::Feed;
+use super::token::{Bearer, TokenError};
 use super::wire::{Frame, Wire};
 use super::ws::codec::{Decoder, Message};
-use super::ws::socket::{Socket, Written, with_read_buffer};
+use super::ws::socket::{Socket, with_read_buffer};
 use crate::domain::TableId;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::ServerFrame;
 
-/// What is handed to the socket before the outbox is asked again: what is there can be neither replaced nor
-/// overtaken.
-const BATCH_FRAMES: usize = 64;
-const BATCH_BYTES: usize = 64 * 1024;
-/// Batches in a row that a socket is written, before others have their turn.
-const BATCHES: usize = 8;
 /// Own frames that may wait before nothing more is read that could cause more of them.
 const OWN_FRAMES_MAX: usize = 256;
-/// How long a closing socket has to take what is left and to say goodbye.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Serves a socket until either side closes it. `early` is what came before it was one.
 pub(super) async fn run(stream: TcpStream, early: &[u8], wire: Wire, served: Arc<Served>) {
@@ -96,7 +87,13 @@ enum Ending {
     Gone,
 }
 
-type Answer = (Option<TableId>, ServerFrame);
+/// What the connection waited for.
+enum Answer {
+    /// A worker's verdict on a command.
+    Verdict(Option<TableId>, ServerFrame),
+    /// Whose token it is whose key was looked for.
+    Found(Result<Bearer, TokenError>),
+}
 
 struct Connection {
     session: Session,
@@ -139,7 +136,6 @@ impl Drop for Presence {
 }
 
 /// What there is to be done for a connection, beside looking into its outbox.
-#[derive(Debug)]
 struct Due {
     timer: bool,
     write: bool,
@@ -198,10 +194,8 @@ impl Connection {
                 self.on_bytes(&mut buffer[..length])
             })?;
         }
-        if let Some((table, frame)) = due.answer {
-            self.mailbox.reply(&frame);
-            let next = self.session.on_answered(table);
-            self.perform(next)?;
+        if let Some(answer) = due.answer {
+            self.on_answer(answer)?;
         }
         self.write(due.write)
     }
@@ -226,7 +220,7 @@ impl Connection {
         }
         self.socket.rest();
         self.mailbox.lock().rest();
-        let actions = self.session.on_time(now, self.served.clock.now());
+        let actions = self.session.on_time(now);
         self.perform(actions)
     }
 
@@ -242,6 +236,21 @@ impl Connection {
             Ok(ControlFlow::Continue(())) => Ok(()),
             Ok(ControlFlow::Break(ending)) => Err(ending),
             Err(fault) => Err(Ending::Closed(fault.code())),
+        }
+    }
+
+    fn on_answer(&mut self, answer: Answer) -> Result<(), Ending> {
+        match answer {
+            Answer::Verdict(table, frame) => {
+                self.mailbox.reply(&frame);
+                let next = self.session.on_answered(table);
+                self.perform(next)
+            }
+            Answer::Found(bearer) => {
+                let actions =
+                    self.session.on_found(bearer, Instant::now(), self.served.clock.now());
+                self.perform(actions)
+            }
         }
     }
 
@@ -283,6 +292,12 @@ impl Connection {
                 Action::WatchLobby => self.served.board.watch(&self.mailbox),
                 Action::UnwatchLobby => self.served.board.unwatch(&self.mailbox),
                 Action::Ask(ask) => self.ask(ask),
+                Action::FindKey(token) => {
+                    let (tokens, clock) = (self.served.tokens.clone(), self.served.clock);
+                    self.asked.push(Box::pin(async move {
+                        Answer::Found(tokens.check_anew(&token, clock).await)
+                    }));
+                }
                 Action::Ping => {
                     // Not behind what is being written: a socket that takes nothing needs no ping.
                     if self.blocked_since.is_none() {
@@ -305,128 +320,6 @@ impl Connection {
     fn ask(&mut self, ask: Ask) {
         let table = ask.table();
         let dispatcher = Arc::clone(&self.served.dispatcher);
-        self.asked.push(Box::pin(async move { (table, dispatcher.ask(ask).await) }));
+        self.asked.push(Box::pin(async move { Answer::Verdict(table, dispatcher.ask(ask).await) }));
     }
-
-    /// Writes what may go out now, unless the socket takes nothing.
-    fn write(&mut self, is_writable: bool) -> Result<(), Ending> {
-        self.forget_dropped()?;
-        if self.blocked_since.is_some() && !is_writable {
-            return Ok(());
-        }
-        for _ in 0..BATCHES {
-            let filled = self.fill();
-            let written = self.socket.write().map_err(|_gone| Ending::Gone)?;
-            match written {
-                Written::All => self.blocked_since = None,
-                // It still reads, however slowly.
-                Written::Some => self.blocked_since = Some(Instant::now()),
-                Written::Nothing => {
-                    self.blocked_since.get_or_insert_with(Instant::now);
-                }
-            }
-            if written != Written::All || filled == Filled::All {
-                return Ok(());
-            }
-        }
-        self.mailbox.ring();
-        Ok(())
-    }
-
-    /// What others have decided about this connection.
-    fn forget_dropped(&mut self) -> Result<(), Ending> {
-        let mut outbox = self.mailbox.lock();
-        self.may_read = outbox.own_waiting() < OWN_FRAMES_MAX;
-        let dropped = outbox.take_dropped();
-        let closing = outbox.closing();
-        drop(outbox);
-        for (table, feed) in dropped {
-            // The client may follow the table again by now, through another feed.
-            if self.presence.feeds.get(&table).is_some_and(|other| other.id == feed) {
-                self.presence.feeds.remove(&table);
-                self.session.on_dropped(table);
-            }
-        }
-        closing.map_or(Ok(()), |code| Err(Ending::Closed(code)))
-    }
-
-    /// Takes what may go out now from the outbox, as far as the socket has room.
-    fn fill(&mut self) -> Filled {
-        let now = Instant::now();
-        self.throttled_until = None;
-        let before = self.socket.waiting().0;
-        let mut outbox = self.mailbox.lock();
-        let filled = loop {
-            let (frames, bytes) = self.socket.waiting();
-            if frames >= BATCH_FRAMES || bytes >= BATCH_BYTES {
-                break Filled::Some;
-            }
-            match outbox.next(now) {
-                Next::Send(frame, then) => {
-                    self.socket.push(frame);
-                    then.into_iter().for_each(|then| self.socket.push(then));
-                }
-                Next::SnapshotDue(table) => {
-                    // A feed's lock comes before an outbox's.
-                    drop(outbox);
-                    match self.presence.feeds.get(&table) {
-                        Some(feed) => feed.resolve(&self.mailbox),
-                        None => self.mailbox.lock().unfollow(table),
-                    }
-                    outbox = self.mailbox.lock();
-                }
-                Next::LobbyDue => {
-                    drop(outbox);
-                    self.socket.push(self.served.board.frame(self.mailbox.wire));
-                    outbox = self.mailbox.lock();
-                }
-                Next::WaitUntil(until) => {
-                    metrics::throttled_out();
-                    self.throttled_until = Some(until);
-                    break Filled::All;
-                }
-                Next::Nothing => break Filled::All,
-            }
-        };
-        self.may_read = outbox.own_waiting() < OWN_FRAMES_MAX;
-        drop(outbox);
-        self.served.sent.increment((self.socket.waiting().0 - before) as u64);
-        filled
-    }
-
-    /// Lets go of everything, and says why if it is we who close.
-    async fn end(mut self, ending: Ending) {
-        self.presence.leave_all();
-        let goodbye = match ending {
-            Ending::Gone => return,
-            Ending::Left(code) => Frame::close_echo(code),
-            Ending::Closed(code) => {
-                metrics::closed(code);
-                debug!(reason = code.reason(), "closing a connection");
-                Frame::close(code)
-            }
-        };
-        if ending == Ending::Closed(CloseCode::Restart) {
-            // A worker's verdict that has come must not be lost to the restart of a gateway.
-            self.fill();
-        }
-        self.socket.push(goodbye);
-        let said = async {
-            self.socket.flush().await?;
-            self.socket.shut();
-            // A socket dropped with unread frames in it is reset, and the reason lost on its way.
-            self.socket.drain().await;
-            Ok::<(), io::Error>(())
-        };
-        if let Ok(Err(error)) = timeout(CLOSE_PATIENCE, said).await {
-            debug!(%error, "the client was gone before it could be told why");
-        }
-    }
-}
-
-/// How much of what may go out was taken from the outbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Filled {
-    All,
-    Some,
 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Json, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Router, middleware};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
@@ -16,13 +16,15 @@ use tracing::warn;
 
 use super::connection;
 use super::hub::Known;
+use super::origin::{self, AllowedOrigins};
 use super::page;
 use super::served::Served;
-use super::token::{NAME_CHARS_MAX, shown_name};
+use super::token::{GUEST, NAME_CHARS_MAX, shown_name};
 use super::ws::handshake::{Handshake, Refused};
 use crate::catalog::Catalog;
 use crate::domain::{Identity, Kind, PlayerId, TableId, Timestamp};
 use crate::protocol::frame::LobbyEntry;
+use crate::runtime::entropy::Entropy;
 
 /// The largest body that any route takes.
 const BODY_BYTES_MAX: usize = 4 * 1024;
@@ -36,14 +38,17 @@ pub(super) struct Shared {
     pub connections: TaskTracker,
     /// The games that can be opened here.
     pub catalog: Catalog,
+    /// Whose pages may connect.
+    pub origins: AllowedOrigins,
     /// How long a guest's token is good; nothing if there are no guests.
     pub guest_ttl: Option<Duration>,
 }
 
 /// All routes but those of the health of the process.
 pub(super) fn routes(shared: Shared) -> Router {
+    let guard = middleware::from_fn_with_state(shared.origins.clone(), origin::guard);
     Router::new()
-        .route("/ws", get(ws))
+        .route("/ws", get(ws).route_layer(guard))
         .route("/v1/guest", post(guest))
         .route("/v1/games", get(games))
         .route("/v1/tables", get(tables))
@@ -109,6 +114,8 @@ async fn ws(
 #[serde(deny_unknown_fields)]
 struct GuestRequest {
     name: String,
+    /// A guest's token that is still good: who shows it stays the same player.
+    token: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -137,14 +144,25 @@ async fn guest(
         let message = format!("a name has 1 to {NAME_CHARS_MAX} characters that can be shown");
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_name", message);
     };
-    let player = format!("guest-{:032x}", u128::from_le_bytes(shared.served.entropy.bytes()));
-    let identity =
-        Identity { player: player.parse().expect("hexadecimal digits make an id"), name };
-    let now = shared.served.clock.now();
-    let (token, expires_at) = shared.served.tokens.issue(&identity, now, ttl);
+    let (served, now) = (&shared.served, shared.served.clock.now());
+    let player = match request.token.map(|token| served.tokens.check_guest(&token, now)) {
+        Some(Some(guest)) => guest.player,
+        Some(None) => {
+            let message = "this is no guest's token, or it has expired: ask without it";
+            return problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_token", message);
+        }
+        None => new_guest(&served.entropy),
+    };
+    let identity = Identity { player, name };
+    let (token, expires_at) = served.tokens.issue(&identity, now, ttl);
     let Identity { player, name } = identity;
     let guest = Guest { token, player, name, expires_at };
     ([(header::CACHE_CONTROL, "no-store")], Json(guest)).into_response()
+}
+
+fn new_guest(entropy: &Entropy) -> PlayerId {
+    let player = format!("{GUEST}{:032x}", u128::from_le_bytes(entropy.bytes()));
+    player.parse().expect("hexadecimal digits make an id")
 }
 
 #[derive(Debug, Serialize)]

@@ -94,6 +94,7 @@ fn class_of(code: &str) -> &'static str {
         "unknown_kind" => "unknown_kind",
         "archived" => "archived",
         "not_identified" => "not_identified",
+        "seat_only" => "seat_only",
         _ => "rule",
     }
 }
@@ -170,4 +171,26 @@ pub(super) fn breaker(is_open: bool) {
 /// Messages of the bus may have been missed.
 pub(super) fn interrupted() {
     counter!("tablecast_gateway_bus_interruptions_total").increment(1);
+}
+
+/// A token was not taken.
+pub(super) fn token_refused(reason: &'static str) {
+    counter!("tablecast_gateway_tokens_refused_total", "reason" => reason).increment(1);
+}
+
+/// The set of keys was asked for.
+pub(super) fn jwks_refreshed(is_ok: bool) {
+    let result = if is_ok { "ok" } else { "failed" };
+    counter!("tablecast_gateway_jwks_refreshes_total", "result" => result).increment(1);
+}
+
+/// How many keys the set has.
+pub(super) fn jwks_keys(keys: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of less than 2^52")]
+    gauge!("tablecast_gateway_jwks_keys").set(keys as f64);
+}
+
+/// A page of another site was refused.
+pub(super) fn origin_refused() {
+    counter!("tablecast_gateway_origins_refused_total").increment(1);
 }

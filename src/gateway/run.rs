@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use super::auth::AuthError;
 use super::breaker::Breaker;
 use super::commands::Dispatcher;
 use super::config::{ConfigError, GatewayConfig};
@@ -22,10 +23,10 @@ use super::http::{self, Shared};
 use super::hub::Hub;
 use super::lobby;
 use super::metrics;
+use super::origin::AllowedOrigins;
 use super::owners::{self, Owners};
 use super::registry::Registry;
 use super::served::Served;
-use super::token::Tokens;
 use crate::bus::Bus;
 use crate::catalog::Catalog;
 use crate::protocol::request::{GatewayBeat, encode};
@@ -43,6 +44,9 @@ pub enum GatewayError {
     /// Options that do not go together.
     #[error("the gateway cannot be configured like this")]
     Config(#[from] ConfigError),
+    /// A key that cannot be used.
+    #[error("players' tokens cannot be checked")]
+    Auth(#[from] AuthError),
     /// The listener.
     #[error("the gateway cannot accept connections")]
     Accept {
@@ -77,7 +81,7 @@ pub async fn run(
     let tasks = Tasks::default();
     let readiness = Readiness::new();
     let owners = Owners::new(config.care(), time.1.clone());
-    let served = served(&config, &bus, &catalog, time, &owners, &tasks);
+    let served = served(&config, &bus, &catalog, time, &owners, &tasks)?;
     let mut shared_tasks = JoinSet::new();
     let (board, breaker) = (Arc::clone(&served.board), Arc::clone(&served.dispatcher.breaker));
     let stop = || tasks.stop.clone();
@@ -89,10 +93,14 @@ pub async fn run(
     let bus_states = served.dispatcher.breaker.states();
     shared_tasks.spawn(Arc::clone(&served.registry).run(bus_states, shutdown.clone()));
     shared_tasks.spawn(beat(Arc::clone(&served.gateway), bus.clone(), stop()));
+    if let Some(jwks) = served.tokens.jwks() {
+        shared_tasks.spawn(Arc::clone(jwks).run(stop()));
+    }
     readiness.set_ready();
     let gateway = Arc::clone(&served.gateway);
     let shared = Shared {
         guest_ttl: config.guest_tokens.then_some(config.guest_token_ttl),
+        origins: AllowedOrigins::new(&config.allow_origin),
         catalog,
         served,
         connections: tasks.connections.clone(),
@@ -156,7 +164,7 @@ fn served(
     (clock, entropy): (Clock, Entropy),
     owners: &Arc<Owners>,
     tasks: &Tasks,
-) -> Arc<Served> {
+) -> Result<Arc<Served>, AuthError> {
     let gateway: Arc<str> = format!("{:016x}", u64::from_le_bytes(entropy.bytes())).into();
     let breaker = Breaker::new(clock.now());
     let context = FeedContext {
@@ -184,14 +192,14 @@ fn served(
         entropy: entropy.clone(),
         room: Semaphore::new(config.commands_waiting_max.get()),
     });
-    Arc::new(Served {
+    Ok(Arc::new(Served {
         gateway,
         hub,
         board: Arc::default(),
         dispatcher,
         registry: Arc::new(Registry::new(*breaker.states().borrow())),
         entropy,
-        tokens: Tokens::new(&config.token_secret),
+        tokens: config.auth.tokens()?,
         session: config.session_limits(),
         outbox: config.outbox_limits(),
         slow_timeout: config.slow_timeout,
@@ -200,7 +208,7 @@ fn served(
         sent: metrics::sent(),
         clock,
         next_connection: AtomicU64::new(0),
-    })
+    }))
 }
 
 /// Everything that runs, in the order in which it lets go: connections leave their tables, feeds tell the
