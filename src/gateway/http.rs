@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{DefaultBodyLimit, Json, Path, State};
+use axum::extract::{DefaultBodyLimit, Extension, Json, Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use super::admission::{Admission, Peer, Refusal};
 use super::connection::{self, Served};
 use super::hub::Known;
 use super::page;
@@ -35,6 +36,8 @@ const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 pub(super) struct Shared {
     /// What all connections share.
     pub served: Arc<Served>,
+    /// Who may connect.
+    pub admission: Arc<Admission>,
     /// Connections, so that shutdown can wait for them.
     pub connections: TaskTracker,
     /// The games that can be opened here.
@@ -84,7 +87,27 @@ async fn method_not_allowed() -> Response {
     problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 
-async fn ws(State(shared): State<Shared>, upgrade: WebSocketUpgrade) -> Response {
+/// Not now, and when.
+fn refused(refusal: &Refusal) -> Response {
+    let (status, code) = match refusal {
+        Refusal::Full { .. } => (StatusCode::SERVICE_UNAVAILABLE, "gateway_full"),
+        Refusal::AddressFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "address_full"),
+    };
+    let retry_after_ms = refusal.retry_after_ms();
+    let seconds = retry_after_ms.div_ceil(1000).to_string();
+    let body = serde_json::json!({
+        "code": code,
+        "message": refusal.to_string(),
+        "retry_after_ms": retry_after_ms,
+    });
+    (status, [(header::RETRY_AFTER, seconds)], Json(body)).into_response()
+}
+
+async fn ws(
+    State(shared): State<Shared>,
+    Extension(Peer(peer)): Extension<Peer>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
     let mut upgrade = upgrade;
     let mut offered = upgrade.requested_protocols().peekable();
     let has_offer = offered.peek().is_some();
@@ -105,6 +128,11 @@ async fn ws(State(shared): State<Shared>, upgrade: WebSocketUpgrade) -> Response
         }
         None => Format::Json,
     };
+    let jitter = u64::from_le_bytes(shared.served.entropy.bytes());
+    let permit = match shared.admission.admit(peer, jitter) {
+        Ok(permit) => permit,
+        Err(refusal) => return refused(&refusal),
+    };
     let frame_bytes_max = shared.served.session.frame_bytes_max;
     upgrade
         .max_message_size(frame_bytes_max)
@@ -113,7 +141,10 @@ async fn ws(State(shared): State<Shared>, upgrade: WebSocketUpgrade) -> Response
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .on_upgrade(move |socket| {
             let serving = connection::run(socket, format, Arc::clone(&shared.served));
-            shared.connections.track_future(serving)
+            shared.connections.track_future(async move {
+                serving.await;
+                drop(permit);
+            })
         })
 }
 
