@@ -62,6 +62,15 @@ pub struct GatewayConfig {
     /// How long the bus may not answer before commands are rejected at once, until it does.
     #[arg(long, env = "TABLECAST_GATEWAY_BUS_PATIENCE", default_value = "1s", value_parser = humantime::parse_duration)]
     pub bus_patience: Duration,
+    /// Connections that this gateway serves at once; more are refused with 503 before they are upgraded.
+    #[arg(long, env = "TABLECAST_GATEWAY_CONNECTIONS_MAX", default_value = "20000")]
+    pub connections_max: NonZeroUsize,
+    /// Connections of one client address (of IPv6: one /64); more are refused with 429 before they are upgraded.
+    #[arg(long, env = "TABLECAST_GATEWAY_CONNECTIONS_PER_ADDRESS_MAX", default_value = "20000")]
+    pub connections_per_address_max: NonZeroUsize,
+    /// How long a client may take to send the head of a request, and to send the next one.
+    #[arg(long, env = "TABLECAST_GATEWAY_REQUEST_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub request_timeout: Duration,
     /// How often a connection is pinged; one that shows no sign of life for three pings is closed.
     #[arg(long, env = "TABLECAST_GATEWAY_PING_INTERVAL", default_value = "20s", value_parser = humantime::parse_duration)]
     pub ping_interval: Duration,
@@ -155,6 +164,7 @@ impl GatewayConfig {
             ("bus-patience", self.bus_patience),
             ("ping-interval", self.ping_interval),
             ("hello-timeout", self.hello_timeout),
+            ("request-timeout", self.request_timeout),
             ("slow-timeout", self.slow_timeout),
             ("outbox-age", self.outbox_age),
             ("drain-timeout", self.drain_timeout),

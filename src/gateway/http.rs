@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Json, Path, State};
+use axum::extract::{DefaultBodyLimit, Extension, Json, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use super::admission::{Admission, Peer, Refusal};
 use super::connection;
 use super::hub::Known;
 use super::origin::{self, AllowedOrigins};
@@ -34,6 +35,8 @@ const BODY_BYTES_MAX: usize = 4 * 1024;
 pub(super) struct Shared {
     /// What all connections share.
     pub served: Arc<Served>,
+    /// Who may connect.
+    pub admission: Arc<Admission>,
     /// Connections, so that shutdown can wait for them.
     pub connections: TaskTracker,
     /// The games that can be opened here.
@@ -90,8 +93,25 @@ async fn method_not_allowed() -> Response {
     problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 
+/// Not now, and when.
+fn refused(refusal: &Refusal) -> Response {
+    let (status, code) = match refusal {
+        Refusal::Full { .. } => (StatusCode::SERVICE_UNAVAILABLE, "gateway_full"),
+        Refusal::AddressFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "address_full"),
+    };
+    let retry_after_ms = refusal.retry_after_ms();
+    let seconds = retry_after_ms.div_ceil(1000).to_string();
+    let body = serde_json::json!({
+        "code": code,
+        "message": refusal.to_string(),
+        "retry_after_ms": retry_after_ms,
+    });
+    (status, [(header::RETRY_AFTER, seconds)], Json(body)).into_response()
+}
+
 async fn ws(
     State(shared): State<Shared>,
+    Extension(Peer(peer)): Extension<Peer>,
     handshake: Result<Handshake, Refused>,
 ) -> Result<Response, Refused> {
     let handshake = handshake?;
@@ -100,12 +120,18 @@ async fn ws(
         Ok(wire) => wire,
         Err(problem) => return Ok(*problem),
     };
+    let jitter = u64::from_le_bytes(served.entropy.bytes());
+    let permit = match shared.admission.admit(peer, jitter) {
+        Ok(permit) => permit,
+        Err(refusal) => return Ok(refused(&refusal)),
+    };
     let (response, upgrading) = handshake.accept(wire);
     shared.connections.spawn(async move {
         if let Some((stream, early)) = upgrading.finish().await {
             // Boxed: while one waits to be upgraded, it needs no room for a connection.
             Box::pin(connection::run(stream, &early, wire, served)).await;
         }
+        drop(permit);
     });
     Ok(response)
 }

@@ -18,6 +18,17 @@ pub(super) fn disconnected() {
     gauge!("tablecast_gateway_connections").decrement(1.0);
 }
 
+/// A connection was refused before its upgrade.
+pub(super) fn refused(reason: &'static str) {
+    counter!("tablecast_gateway_refused_total", "reason" => reason).increment(1);
+}
+
+/// How many client addresses have connections.
+pub(super) fn addresses(tracked: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of less than 2^52")]
+    gauge!("tablecast_gateway_addresses").set(tracked as f64);
+}
+
 /// We closed a socket.
 pub(super) fn closed(code: CloseCode) {
     counter!("tablecast_gateway_closed_total", "reason" => code.reason()).increment(1);

@@ -1,6 +1,8 @@
 //! The gateway role: sessions, the tables they follow, and what each viewer may know.
 
+mod accept;
 mod action;
+mod admission;
 mod auth;
 mod beats;
 mod breaker;

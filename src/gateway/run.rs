@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -14,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use super::accept;
+use super::admission::Admission;
 use super::auth::AuthError;
 use super::breaker::Breaker;
 use super::commands::Dispatcher;
@@ -103,21 +104,19 @@ pub async fn run(
         origins: AllowedOrigins::new(&config.allow_origin),
         catalog,
         served,
+        admission: Admission::new(
+            config.connections_max.get(),
+            config.connections_per_address_max.get(),
+        ),
         connections: tasks.connections.clone(),
     };
     let router = http::routes(shared).merge(health::routes(readiness.clone(), metrics));
-    let listener = listener.tap_io(|socket| {
-        // A lone frame must not wait for the one after it.
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "a socket keeps its delay");
-        }
-    });
-    let stopping = shutdown.clone().cancelled_owned();
-    let serve = axum::serve(listener, router).with_graceful_shutdown(stopping);
+    let stopping = shutdown.clone();
+    let serve = accept::serve(listener, router, config.request_timeout, stopping);
     let ended = tokio::select! {
         // Why it ended, if it was not told to, before the news that it was.
         biased;
-        ended = serve.into_future() => ended.map_err(|source| GatewayError::Accept { source }),
+        () = serve => Ok(()),
         Some(Err(source)) = shared_tasks.join_next() => Err(GatewayError::SharedTask { source }),
         () = overdue(&shutdown, config.drain_timeout) => Ok(()),
     };

@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -143,7 +142,7 @@ impl Upgrading {
     /// The socket, and what the client sent before it had the answer. Nothing if it is gone.
     pub(in crate::gateway) async fn finish(self) -> Option<(TcpStream, Bytes)> {
         let upgraded = self.0.await.ok()?;
-        let parts = auto::upgrade::downcast::<TokioIo<TcpStream>>(upgraded);
+        let parts = upgraded.downcast::<TokioIo<TcpStream>>();
         // A listener of another kind would be a mistake of ours, found by the first connection.
         let parts = parts.expect("a gateway serves bare TCP");
         Some((parts.io.into_inner(), parts.read_buf))
