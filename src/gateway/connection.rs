@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::action::{Action, Ask, Incoming};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::metrics;
+use super::outbox::Hold;
 use super::served::Served;
 use super::session::Session;
 use super::subscriber::Join;
@@ -39,7 +40,8 @@ pub(super) async fn run(stream: TcpStream, early: &[u8], wire: Wire, served: Arc
     metrics::connected();
     let _counted = CountedUntilDropped;
     let id = ConnectionId(served.next_connection.fetch_add(1, Ordering::Relaxed));
-    let mailbox = Arc::new(Mailbox::new(id, wire, served.outbox));
+    let address = stream.peer_addr().ok().map(|peer| peer.ip().to_canonical());
+    let mailbox = Arc::new(Mailbox::new(id, wire, address, served.outbox));
     let now = Instant::now();
     let session = Session::new(wire.format(), served.session, served.tokens.clone(), now);
     mailbox.push_own(&session.welcome(served.clock.now()));
@@ -58,6 +60,7 @@ pub(super) async fn run(stream: TcpStream, early: &[u8], wire: Wire, served: Arc
         asked: FuturesUnordered::new(),
         blocked_since: None,
         throttled_until: None,
+        held_up: None,
         may_read: true,
         served,
     };
@@ -106,6 +109,8 @@ struct Connection {
     /// Since when the socket has taken nothing of what waits for it.
     blocked_since: Option<Instant>,
     throttled_until: Option<Instant>,
+    /// As the outbox was last told.
+    held_up: Option<Hold>,
     /// Whether the client takes the answers to what it sends.
     may_read: bool,
     served: Arc<Served>,
@@ -276,6 +281,9 @@ impl Connection {
             match action {
                 Action::Reply(frame) => {
                     metrics::replied(&frame);
+                    if let ServerFrame::Welcome { player: Some(player), .. } = &frame {
+                        self.mailbox.identify(player);
+                    }
                     self.mailbox.reply(&frame);
                 }
                 Action::Follow { table, cursor, deliver } => {
