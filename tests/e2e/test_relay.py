@@ -33,7 +33,10 @@ class Publisher:
         raw.sendall(b'CONNECT {"verbose":false,"pedantic":false,"headers":true}\r\n')
 
     def publish(self, table: str, payload: dict | bytes, **headers: str) -> None:
-        subject = f"tc.evt.0.{KIND}.{table}".encode()
+        self.publish_to(f"tc.evt.0.{KIND}.{table}", payload, **headers)
+
+    def publish_to(self, to: str, payload: dict | bytes, **headers: str) -> None:
+        subject = to.encode()
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         if headers:
             lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
@@ -63,6 +66,12 @@ def test_a_plain_publish_moves_a_spectators_page(roles: Roles, new_context) -> N
         expect(page.get_by_test_id("table")).to_have_attribute("data-seq", "1")
         commits = page.get_by_test_id("relayed-commit")
         expect(commits).to_have_text(["moved · to e4"])
+
+        line = {"table": table, "kind": KIND, "status": "running", "seats": [{"name": "Alice", "bot": False}]}
+        server.publish_to(f"$KV.tc_lobby.{table}", line)
+        lobby = new_context().new_page()
+        lobby.goto(gateway.page)
+        expect(lobby.locator(f"a[href='/t/{table}']").first).to_be_visible()
 
         packed = msgpack.packb({"seq": 2, "public": [{"type": "moved", "to": "e5"}]})
         server.publish(table, packed, Content_Type="application/msgpack", Nats_Msg_Id=f"{table}:2")

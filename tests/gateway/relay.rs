@@ -292,6 +292,35 @@ async fn a_command_to_a_relayed_table_is_refused_and_nobody_is_asked_to_own_it()
     assert_eq!(first, "sign");
 }
 
+#[tokio::test]
+async fn a_keyframe_may_replace_all_that_was_before_it() {
+    let mut relay = Relay::start(&[]).await;
+    for number in 1..=3 {
+        relay.publish(&json!({ "public": [{ "type": "n", "n": number }] })).await;
+    }
+    let mut spectator = relay.stage.spectator().await;
+    relay.subscribe(&mut spectator).await;
+    let subject = relay.subject();
+    let keyframe = json!({ "seq": 4, "state": { "public": { "sum": 6 } } }).to_string();
+    relay.publisher.publish_with(&subject, "Nats-Rollup: sub", keyframe.as_bytes()).await;
+    relay.publish(&json!({ "public": [{ "type": "n", "n": 4 }] })).await;
+    for seq in 4..=5 {
+        assert_eq!(spectator.expect("commit").await["seq"], seq);
+    }
+    // Whoever comes now finds nothing older, and the same numbers.
+    let kind = "relayed".parse().expect("a kind");
+    let catalog = Catalog::new().with_relay(kind).expect("nothing is played there");
+    let other = Gateway::start(relay.server.bus(&[]).await, &catalog, &[]).await;
+    let (mut late, _) = Socket::connect(other.address, Some("tablecast.v1.json")).await;
+    let snapshot = relay.subscribe(&mut late).await;
+    let game = &snapshot["view"]["game"];
+    assert_eq!(
+        (&snapshot["seq"], &game["state_seq"], &game["missing"]),
+        (&json!(5), &json!(4), &json!(0))
+    );
+    assert_eq!((&game["state"], &game["commits"][0]["seq"]), (&json!({ "sum": 6 }), &json!(5)));
+}
+
 #[test]
 fn a_kind_is_either_played_or_relayed() {
     let kind = |name: &str| name.parse::<Kind>().expect("a kind");
