@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::push_first_exactly;
 use crate::domain::TableId;
 
 /// What a table is to the connection.
@@ -66,7 +67,7 @@ impl Turns {
 
     /// To the end of its class.
     pub(super) fn give(&mut self, class: Class, table: TableId) {
-        self.of(class).push_back(table);
+        push_first_exactly(self.of(class), table);
     }
 
     /// To where it was taken from.

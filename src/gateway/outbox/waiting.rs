@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::turns::Class;
-use super::{Frame, OutboxLimits, Pushed, TableFrame};
+use super::{Frame, OutboxLimits, Pushed, TableFrame, push_first_exactly};
 use crate::gateway::throttle::{Bucket, BucketTime};
 
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Waiting {
             self.body = Body::SnapshotDue;
             return Pushed::Conflated { frames };
         }
-        frames.push_back((now, frame));
+        push_first_exactly(frames, (now, frame));
         *bytes += more;
         Pushed::Queued
     }
