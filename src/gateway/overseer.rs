@@ -23,7 +23,7 @@ use crate::protocol::ops::{
 use crate::protocol::request::{decode, encode};
 use crate::protocol::subject;
 
-/// How often all connections are looked at: some 100 ns for each.
+/// How often all connections are looked at, which takes a fraction of a microsecond for each.
 const SURVEY_INTERVAL: Duration = Duration::from_secs(2);
 /// A connection that has been behind for longer is worth a line in the log.
 const REPORTED_AFTER: Duration = Duration::from_secs(10);

@@ -127,3 +127,24 @@ async fn the_gauge_says_how_many_are_behind_and_why() {
     let line = r#"tablecast_gateway_connections_behind{reason="socket"} 0"#;
     assert!(counted.contains(line), "{counted}");
 }
+
+/// Run it with `cargo test --lib gateway::overseer -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "a measurement"]
+#[expect(clippy::print_stdout, reason = "the measurement's result")]
+async fn a_look_at_ten_thousand_connections() {
+    let overseer = overseer();
+    let table = TableId::new(Timestamp::from_millis(1), [1; 10]);
+    for number in 0..10_000 {
+        let mailbox = add(&overseer, number);
+        mailbox.lock().follow(table, Class::Watched, Frame::PING);
+    }
+    for _ in 0..5 {
+        let started = Instant::now();
+        overseer.survey(started).await;
+        let looked = started.elapsed();
+        let asked = Instant::now();
+        overseer.report(&question(None, 20), asked).await;
+        println!("a look: {looked:?}, an answer to an operator: {:?}", asked.elapsed());
+    }
+}
