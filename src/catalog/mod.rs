@@ -1,6 +1,7 @@
 //! The games a binary knows, their types forgotten: what lets one worker and one gateway serve them all.
 
 mod referee;
+mod relay;
 mod replica;
 
 use std::collections::BTreeMap;
@@ -12,11 +13,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use referee::{Drafted, Referee};
+pub use relay::{BYTES_KEPT, COMMITS_KEPT};
 pub use replica::{FannedOut, Replica};
 
 use crate::domain::{
     Cause, Commit, Game, Kind, Lifecycle, Opening, OpeningError, Table, TableEvent, TableId,
-    TableRule, TableSeq, TurnContext,
+    TableRule, TableSeq, Timestamp, TurnContext,
 };
 use crate::protocol::envelope::{DecodeError, Envelope, Message, SavedState, VERSION};
 use crate::protocol::request::Refusal;
@@ -50,6 +52,18 @@ impl Catalog {
         self
     }
 
+    /// Tables of this kind too, which are not played here: a server that is not ours publishes their commits.
+    ///
+    /// # Errors
+    /// If a game of this name is played here.
+    pub fn with_relay(mut self, kind: Kind) -> Result<Self, KindTaken> {
+        if self.games.get(&kind).is_some_and(|rules| !rules.is_relayed()) {
+            return Err(KindTaken { kind });
+        }
+        self.games.insert(kind.clone(), Arc::new(relay::RelayRules::new(kind)));
+        Ok(self)
+    }
+
     /// The game of this name.
     pub fn get(&self, kind: &Kind) -> Option<&Arc<dyn Rules>> {
         self.games.get(kind)
@@ -66,6 +80,14 @@ impl Catalog {
     }
 }
 
+/// A kind cannot be both relayed and played.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{kind} cannot be relayed: this binary plays it itself")]
+pub struct KindTaken {
+    /// Which.
+    pub kind: Kind,
+}
+
 /// One game.
 pub trait Rules: Send + Sync {
     /// Its name.
@@ -76,6 +98,11 @@ pub trait Rules: Send + Sync {
 
     /// Whether it has bots.
     fn has_bots(&self) -> bool;
+
+    /// Whether it is not played here, but relayed: no worker owns its tables, and none takes commands for them.
+    fn is_relayed(&self) -> bool {
+        false
+    }
 
     /// By how many this setup is played.
     ///
@@ -108,11 +135,17 @@ pub trait Rules: Send + Sync {
     /// another version: then the table is folded from its commits.
     fn restore(&self, table: TableId, saved: &SavedState) -> Option<Box<dyn Referee>>;
 
-    /// A gateway's side of a table, from the payload of its first commit, and that commit for fanning out.
+    /// A gateway's side of a table, from the payload of its first commit, which is in the log since `stored_at`,
+    /// and that commit for fanning out.
     ///
     /// # Errors
     /// If that is no first commit of this game.
-    fn replica(&self, table: TableId, first: &[u8]) -> Result<FirstFold, FoldError>;
+    fn replica(
+        &self,
+        table: TableId,
+        first: &[u8],
+        stored_at: Timestamp,
+    ) -> Result<FirstFold, FoldError>;
 }
 
 /// A gateway's side of a table that has just begun, and its first commit for fanning out.
@@ -132,6 +165,9 @@ pub enum FoldError {
         /// The number it should have.
         expected: u64,
     },
+    /// No commit of a relayed table, or not the next one: why.
+    #[error("{0}")]
+    Relayed(String),
     /// The first commit opens no table.
     #[error("the first commit does not open the table")]
     NotOpened,
@@ -199,7 +235,7 @@ impl<G: Game> Rules for RulesOf<G> {
         referee::restore::<G>(table, saved)
     }
 
-    fn replica(&self, table: TableId, first: &[u8]) -> Result<FirstFold, FoldError> {
+    fn replica(&self, table: TableId, first: &[u8], _: Timestamp) -> Result<FirstFold, FoldError> {
         let (state, commit) = first_commit::<G>(table, first)?;
         Ok(replica::of_state(table, state, commit))
     }

@@ -1,24 +1,28 @@
 //! A gateway's side of a table: commits are folded in, and shown to each audience as it may see them.
 
 use std::fmt::Debug;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::{FoldError, decode, follow};
 use crate::domain::{
-    Commit, Game, Kind, PlayerId, Seat, Status, Table, TableEventView, TableId, TableSeq, Viewer,
-    WorkerId,
+    Commit, Game, Kind, PlayerId, Seat, Status, Table, TableEventView, TableId, TableSeq,
+    Timestamp, Viewer, WorkerId,
 };
 use crate::protocol::frame::{CommitFrame, Format, SnapshotFrame};
 
 /// One table in a gateway's memory. Decides nothing.
 pub trait Replica: Debug + Send {
-    /// Folds in a commit that is in the log, and hands it back for fanning out.
+    /// Folds in a commit that is in the log since `stored_at`, and hands it back for fanning out.
     ///
     /// # Errors
     /// If it is not this table's next commit.
-    fn fold(&mut self, payload: &[u8]) -> Result<Arc<dyn FannedOut>, FoldError>;
+    fn fold(
+        &mut self,
+        payload: &[u8],
+        stored_at: Timestamp,
+    ) -> Result<Arc<dyn FannedOut>, FoldError>;
 
     /// The number of the last commit folded in.
     fn last_seq(&self) -> TableSeq;
@@ -39,23 +43,43 @@ pub trait Replica: Debug + Send {
     /// The seat that a player holds.
     fn seat_of(&self, player: &PlayerId) -> Option<Seat>;
 
-    /// Everything this viewer may know, as a `snapshot` frame.
-    fn snapshot(&self, viewer: Viewer, format: Format) -> Bytes;
+    /// Appends everything this viewer may know, as a `snapshot` frame.
+    fn write_snapshot(&self, viewer: Viewer, format: Format, out: &mut Vec<u8>);
+
+    /// The same, by itself.
+    fn snapshot(&self, viewer: Viewer, format: Format) -> Bytes {
+        let mut out = Vec::new();
+        self.write_snapshot(viewer, format, &mut out);
+        out.into()
+    }
 }
 
-/// One commit on its way to viewers. Encoded once per audience and format, when first asked for.
+/// One commit on its way to viewers. Encodes each time it is asked: whoever fans out keeps the result.
 pub trait FannedOut: Debug + Send + Sync {
     /// Its number.
     fn seq(&self) -> TableSeq;
 
-    /// What this viewer may know of it, as a `commit` frame. Cheap after the first time.
-    fn frame(&self, viewer: Viewer, format: Format) -> Bytes;
+    /// Appends what this viewer may know of it, as a `commit` frame.
+    fn write(&self, viewer: Viewer, format: Format, out: &mut Vec<u8>);
+
+    /// The same, by itself.
+    fn frame(&self, viewer: Viewer, format: Format) -> Bytes {
+        let mut out = Vec::new();
+        self.write(viewer, format, &mut out);
+        out.into()
+    }
 
     /// Whether it changed who sits where, so that viewers' seats must be looked up again.
     fn changes_seats(&self) -> bool;
 
     /// The worker that took the table over with it, which knows nothing of who is present.
     fn new_owner(&self) -> Option<&WorkerId>;
+
+    /// Why it has a number and nothing else: the message in the log cannot be read, and is to be set aside. Only
+    /// commits of relayed tables are kept like this; what cannot be read of others is skipped.
+    fn unread(&self) -> Option<&str> {
+        None
+    }
 }
 
 #[derive(Debug)]
@@ -76,15 +100,12 @@ pub(super) fn of_state<G: Game>(
 
 impl<G: Game> ReplicaOf<G> {
     fn fanned_out(&self, commit: Commit<G::Event>) -> Arc<dyn FannedOut> {
-        // Spectators first, then each seat.
-        let audiences = (self.state.filled().1 + 1) * Format::ALL.len();
-        let frames = (0..audiences).map(|_| OnceLock::new()).collect();
-        Arc::new(FannedOutOf::<G> { table: self.table, commit, frames })
+        Arc::new(FannedOutOf::<G> { table: self.table, commit })
     }
 }
 
 impl<G: Game> Replica for ReplicaOf<G> {
-    fn fold(&mut self, payload: &[u8]) -> Result<Arc<dyn FannedOut>, FoldError> {
+    fn fold(&mut self, payload: &[u8], _: Timestamp) -> Result<Arc<dyn FannedOut>, FoldError> {
         let commit = decode::<G>(self.table, self.state.last_seq(), payload)?;
         follow(&mut self.state, &commit)?;
         Ok(self.fanned_out(commit))
@@ -114,9 +135,10 @@ impl<G: Game> Replica for ReplicaOf<G> {
         self.state.seat_of(player)
     }
 
-    fn snapshot(&self, viewer: Viewer, format: Format) -> Bytes {
+    fn write_snapshot(&self, viewer: Viewer, format: Format, out: &mut Vec<u8>) {
         let view = self.state.view(viewer);
-        format.encode(&SnapshotFrame { table: self.table, seq: self.state.last_seq(), view })
+        let frame = SnapshotFrame { table: self.table, seq: self.state.last_seq(), view };
+        format.write(&frame, out);
     }
 }
 
@@ -124,7 +146,6 @@ impl<G: Game> Replica for ReplicaOf<G> {
 struct FannedOutOf<G: Game> {
     table: TableId,
     commit: Commit<G::Event>,
-    frames: Box<[OnceLock<Bytes>]>,
 }
 
 impl<G: Game> FannedOut for FannedOutOf<G> {
@@ -132,19 +153,11 @@ impl<G: Game> FannedOut for FannedOutOf<G> {
         self.commit.seq
     }
 
-    fn frame(&self, viewer: Viewer, format: Format) -> Bytes {
-        let audience = viewer.seat().map_or(0, |seat| seat.index() + 1);
-        let encode = || {
-            let events: Vec<TableEventView<G::EventView>> =
-                self.commit.events.iter().filter_map(|event| event.view::<G>(viewer)).collect();
-            let (seq, at) = (self.commit.seq, self.commit.at);
-            format.encode(&CommitFrame { table: self.table, seq, at, events })
-        };
-        match self.frames.get(audience * Format::ALL.len() + format.index()) {
-            Some(frame) => frame.get_or_init(encode).clone(),
-            // A seat the table does not have: nobody's, so nothing to keep.
-            None => encode(),
-        }
+    fn write(&self, viewer: Viewer, format: Format, out: &mut Vec<u8>) {
+        let events: Vec<TableEventView<G::EventView>> =
+            self.commit.events.iter().filter_map(|event| event.view::<G>(viewer)).collect();
+        let (seq, at) = (self.commit.seq, self.commit.at);
+        format.write(&CommitFrame { table: self.table, seq, at, events }, out);
     }
 
     fn changes_seats(&self) -> bool {

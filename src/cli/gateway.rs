@@ -6,6 +6,7 @@ use anyhow::Context;
 use clap::Args;
 use tokio::net::TcpListener;
 
+use super::relay::RelayArgs;
 use super::{Role, print};
 use crate::bus::connect::{NatsConfig, connect};
 use crate::gateway::{self, GatewayConfig};
@@ -18,6 +19,8 @@ pub(super) struct GatewayArgs {
     #[command(flatten)]
     pub(super) nats: NatsConfig,
     #[command(flatten)]
+    relay: RelayArgs,
+    #[command(flatten)]
     gateway: GatewayConfig,
 }
 
@@ -25,10 +28,14 @@ pub(super) async fn run(args: GatewayArgs, role: Role) -> anyhow::Result<()> {
     if let Err(mistake) = args.gateway.validate() {
         super::usage_error(&mistake.to_string());
     }
+    let Role { catalog, metrics, stop } = role;
+    let catalog = match args.relay.add_to(catalog) {
+        Ok(catalog) => catalog,
+        Err(mistake) => super::usage_error(&mistake.to_string()),
+    };
     let bus = connect(&args.nats, "tablecast gateway").await?;
     let listener = listen(&args.gateway).await?;
     print::line(&format!("page: http://{}/", listener.local_addr()?))?;
-    let Role { catalog, metrics, stop } = role;
     let time = (Clock::System, Entropy::from_os());
     gateway::run(args.gateway, listener, bus, catalog, time, metrics, stop).await?;
     Ok(())

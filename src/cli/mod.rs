@@ -7,6 +7,7 @@ mod bench;
 mod dev;
 mod gateway;
 mod print;
+mod relay;
 mod streams;
 mod tables;
 mod worker;

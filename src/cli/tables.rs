@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use futures_util::StreamExt;
 
+use super::relay::RelayArgs;
 use super::{Role, print};
 use crate::bus::connect::{NatsConfig, connect};
 use crate::bus::{Bus, Entry, Stored};
@@ -20,6 +21,8 @@ pub(super) struct TablesArgs {
     /// One JSON value a line, for programs.
     #[arg(long, global = true)]
     json: bool,
+    #[command(flatten)]
+    relay: RelayArgs,
     #[command(subcommand)]
     what: What,
 }
@@ -54,12 +57,13 @@ impl Target {
 
 pub(super) async fn run(args: TablesArgs, role: Role) -> anyhow::Result<()> {
     let bus = connect(&args.nats, "tablecast tables").await?;
+    let catalog = args.relay.add_to(role.catalog)?;
     match args.what {
         What::Ls => ls(&bus, args.json).await,
-        What::Show(target) => show(&bus, &role.catalog, &target, args.json).await,
+        What::Show(target) => show(&bus, &catalog, &target, args.json).await,
         What::Tail(target) => {
             tokio::select! {
-                result = tail(&bus, &role.catalog, &target, args.json) => result,
+                result = tail(&bus, &catalog, &target, args.json) => result,
                 () = role.stop.cancelled() => Ok(()),
             }
         }
@@ -162,16 +166,18 @@ impl<'a> Shown<'a> {
         entry: &Entry,
     ) -> anyhow::Result<Option<std::sync::Arc<dyn crate::catalog::FannedOut>>> {
         let folded = match &mut self.replica {
-            Some(replica) => replica.fold(&entry.payload),
+            Some(replica) => replica.fold(&entry.payload, entry.stored_at),
             None => {
                 let kind = &entry.address.kind;
                 let rules = self.catalog.get(kind).with_context(|| {
                     format!("this binary does not know the game {kind}: use --secrets")
                 })?;
-                rules.replica(self.table, &entry.payload).map(|(replica, first)| {
-                    self.replica = Some(replica);
-                    first
-                })
+                rules.replica(self.table, &entry.payload, entry.stored_at).map(
+                    |(replica, first)| {
+                        self.replica = Some(replica);
+                        first
+                    },
+                )
             }
         };
         match folded {

@@ -23,8 +23,8 @@ use crate::catalog::Catalog;
 use crate::domain::{CommandId, Kind, TableId, TableSeq};
 use crate::protocol::frame::ServerFrame;
 use crate::protocol::request::{
-    self, AT_CAPACITY, AdoptRequest, Adoption, CommandRequest, MOVED, Refusal, TableRequest,
-    Verdict,
+    self, AT_CAPACITY, AdoptRequest, Adoption, CommandRequest, MOVED, RELAYED, Refusal,
+    TableRequest, Verdict,
 };
 use crate::protocol::subject;
 use crate::runtime::clock::Clock;
@@ -184,7 +184,14 @@ impl Dispatcher {
     /// Nothing while the log cannot be read.
     async fn kind_of(&self, table: TableId) -> Result<Option<Kind>, Refusal> {
         match timeout(KIND_PATIENCE, self.hub.kind_of(table)).await {
-            Ok(Ok(Known::Table(kind))) => Ok(Some(kind)),
+            Ok(Ok(Known::Table(kind))) => {
+                let rules = self.catalog.get(&kind);
+                match rules.is_some_and(|rules| rules.is_relayed()) {
+                    // Nobody owns it, and nobody is to be asked to.
+                    true => Err(relayed(&kind)),
+                    false => Ok(Some(kind)),
+                }
+            }
             Ok(Ok(Known::Archived)) => {
                 Err(Refusal::new("archived", "the table is over and in the archive"))
             }
@@ -270,6 +277,11 @@ impl Drop for CountedUntilDropped {
 
 fn unavailable(message: &str) -> Verdict {
     Verdict::Rejected(Refusal::new("unavailable", message).retry_after_ms(RETRY_AFTER_MS))
+}
+
+fn relayed(kind: &Kind) -> Refusal {
+    let message = format!("tables of {kind} are only shown here: their own server takes commands");
+    Refusal::new(RELAYED, message)
 }
 
 fn at_capacity() -> Refusal {

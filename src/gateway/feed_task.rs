@@ -310,7 +310,9 @@ async fn check_tail(feed: &Feed, cx: &FeedContext, look: Look) {
     match catch_up(feed, cx).await {
         Ok(()) if feed.last() > before => metrics::gap_repaired(),
         // Its owner may wait for a player, or be gone: unheard, or fenced by a foreign message.
-        Ok(()) if look == Look::Quiet => cx.owners.look_after(feed.table, kind, For::Followers),
+        Ok(()) if look == Look::Quiet && feed.needs_owner() => {
+            cx.owners.look_after(feed.table, kind, For::Followers)
+        }
         Ok(()) => {}
         Err(error) => {
             debug!(table.id = %feed.table, %error, "the tail of the table was not checked");

@@ -172,7 +172,7 @@ struct GameLine {
 }
 
 async fn games(State(shared): State<Shared>) -> Response {
-    let games = shared.catalog.rules().map(|rules| GameLine {
+    let games = shared.catalog.rules().filter(|rules| !rules.is_relayed()).map(|rules| GameLine {
         kind: rules.kind().clone(),
         rules: rules.rules_version(),
         bots: rules.has_bots(),

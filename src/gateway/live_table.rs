@@ -75,8 +75,10 @@ impl LiveTable {
         let mut otherwise = Loaded::Unknown;
         for entry in entries {
             if let Some(live) = &mut live {
-                if let Taken::Poison(error) = live.take(entry) {
-                    poison.push((entry.clone(), error));
+                match live.take(entry) {
+                    Taken::Poison(error) => poison.push((entry.clone(), error)),
+                    Taken::Commit(commit) => poison.extend(unread(entry, commit.as_ref())),
+                    Taken::Archived | Taken::Old => {}
                 }
                 continue;
             }
@@ -88,8 +90,9 @@ impl LiveTable {
                 otherwise = Loaded::UnknownKind;
                 continue;
             };
-            match rules.replica(table, &entry.payload) {
+            match rules.replica(table, &entry.payload, entry.stored_at) {
                 Ok((replica, first)) => {
+                    poison.extend(unread(entry, first.as_ref()));
                     live = Some(Box::new(Self::new(replica, first, entry, ring_len)));
                 }
                 Err(error) => {
@@ -132,7 +135,7 @@ impl LiveTable {
         if entry.what == Stored::Tombstone {
             return Taken::Archived;
         }
-        match self.replica.fold(&entry.payload) {
+        match self.replica.fold(&entry.payload, entry.stored_at) {
             Ok(commit) => {
                 self.snapshots.fill(None);
                 self.owner = commit.new_owner().or(entry.worker.as_ref()).cloned();
@@ -208,4 +211,10 @@ impl LiveTable {
     pub(super) fn needs_owner(&self) -> bool {
         self.replica.needs_owner()
     }
+}
+
+/// A commit that only has a number is to be set aside, too.
+fn unread(entry: &Entry, commit: &dyn FannedOut) -> Option<(Entry, FoldError)> {
+    let reason = commit.unread()?;
+    Some((entry.clone(), FoldError::Relayed(reason.to_owned())))
 }

@@ -66,7 +66,7 @@ pub(super) enum Fed {
     Claimed(WorkerId),
     /// Something is missing before it.
     Gap,
-    /// It was skipped.
+    /// It was skipped, or fanned out as a number and nothing else.
     Poison(FoldError),
 }
 
@@ -285,6 +285,9 @@ impl Feed {
             Taken::Commit(commit) => {
                 state.fan_out(self.table, commit.as_ref());
                 self.ring_if_due(state);
+                if let Some(reason) = commit.unread() {
+                    return Fed::Poison(FoldError::Relayed(reason.to_owned()));
+                }
                 commit.new_owner().cloned().map_or(Fed::Done, Fed::Claimed)
             }
             Taken::Archived | Taken::Old => Fed::Done,

@@ -42,10 +42,19 @@ impl Format {
 
     /// Encodes a frame of ours.
     pub fn encode<T: Serialize>(self, frame: &T) -> Bytes {
+        let mut out = Vec::new();
+        self.write(frame, &mut out);
+        out.into()
+    }
+
+    /// Appends a frame of ours.
+    pub fn write<T: Serialize>(self, frame: &T, out: &mut Vec<u8>) {
         match self {
-            Self::Json => serde_json::to_vec(frame).expect("our own frames are plain data").into(),
+            Self::Json => {
+                serde_json::to_writer(out, frame).expect("our own frames are plain data");
+            }
             Self::MessagePack => {
-                rmp_serde::to_vec_named(frame).expect("our own frames are plain data").into()
+                rmp_serde::encode::write_named(out, frame).expect("our own frames are plain data");
             }
         }
     }

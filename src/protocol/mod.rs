@@ -4,5 +4,6 @@ pub mod archive;
 pub mod close;
 pub mod envelope;
 pub mod frame;
+pub mod relay;
 pub mod request;
 pub mod subject;

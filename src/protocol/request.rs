@@ -76,6 +76,9 @@ pub const MOVED: &str = "moved";
 /// Code of a refusal by a worker that has no room for another table: one that has may take it.
 pub const AT_CAPACITY: &str = "at_capacity";
 
+/// Code of a refusal by a gateway: the table is not ours to change, only to show.
+pub const RELAYED: &str = "relayed";
+
 /// Why a command was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {

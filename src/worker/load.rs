@@ -73,7 +73,10 @@ async fn with_tail(
             Ok(()) => {}
             Err(FoldError::OutOfOrder { .. } | FoldError::NotOpened) => return Ok(None),
             Err(
-                reason @ (FoldError::Decode(_) | FoldError::Opening(_) | FoldError::Rules { .. }),
+                reason @ (FoldError::Decode(_)
+                | FoldError::Opening(_)
+                | FoldError::Rules { .. }
+                | FoldError::Relayed(_)),
             ) => {
                 refuse_if_unreadable(&reason)?;
                 set_aside(worker, &entry, &reason).await;
@@ -220,6 +223,7 @@ fn refuse_if_unreadable(reason: &FoldError) -> Result<(), Refusal> {
         FoldError::Decode(DecodeError::Malformed(_) | DecodeError::OtherTable { .. })
         | FoldError::Opening(OpeningError::OtherKind { .. })
         | FoldError::OutOfOrder { .. }
+        | FoldError::Relayed(_)
         | FoldError::NotOpened => return Ok(()),
     };
     Err(Refusal::new(code, reason.to_string()).retry_after_ms(LATER_MS))

@@ -17,4 +17,5 @@ mod nats;
 mod outage;
 mod owners;
 mod play;
+mod relay;
 mod stage;

@@ -89,8 +89,10 @@ impl Stage {
     ) -> Self {
         let catalog = Catalog::new().with::<HiddenNumber>().with::<Chess>();
         let (worker, notices) = TinyWorker::start("w1", "hidden-number", &bus, &catalog).await;
+        let shown = catalog.clone().with_relay("relayed".parse().expect("a kind"));
+        let shown = shown.expect("no game of ours is called that");
         let Gateway { address, shutdown, running } =
-            Gateway::start(of_gateway, &catalog, options).await;
+            Gateway::start(of_gateway, &shown, options).await;
         let gateway = running;
         Self { address, bus, catalog, network, faults, worker, notices, shutdown, gateway }
     }

@@ -70,7 +70,8 @@ impl<G: Game> Table<G> {
         let table = TableId::new(EPOCH, [3; 10]);
         let (mut referee, draft) = game.open(table, opening, cause, &cx).expect("opened");
         referee.confirm();
-        let (replica, _) = game.replica(table, &draft.payload).expect("a first commit");
+        let (replica, _) =
+            game.replica(table, &draft.payload, Timestamp::default()).expect("a first commit");
         Self {
             kind,
             table,
@@ -91,7 +92,7 @@ impl<G: Game> Table<G> {
         let cx = TurnContext { now: Timestamp::from_millis(self.now_ms), seed: self.dice.random() };
         if let Some(draft) = self.draft(&cx) {
             self.referee.confirm();
-            self.replica.fold(&draft.payload).expect("the next commit");
+            self.replica.fold(&draft.payload, Timestamp::default()).expect("the next commit");
             self.log.push(draft.payload);
         }
     }
@@ -187,7 +188,8 @@ impl<G: Game> Table<G> {
     fn check(&self) -> Result<(), TestCaseError> {
         let game = self.rules.get(&self.kind).expect("a game");
         let mut referee = game.referee(self.table, &self.log[0]).expect("a first commit");
-        let (mut replica, _) = game.replica(self.table, &self.log[0]).expect("a first commit");
+        let (mut replica, _) =
+            game.replica(self.table, &self.log[0], Timestamp::default()).expect("a first commit");
         for (number, payload) in self.log.iter().enumerate() {
             let envelope: Envelope<G::Event> =
                 Envelope::decode(payload, self.table).expect("a commit");
@@ -195,7 +197,7 @@ impl<G: Game> Table<G> {
             prop_assert_eq!(&envelope.encode(), payload);
             if number > 0 {
                 referee.fold(payload).expect("the next commit");
-                replica.fold(payload).expect("the next commit");
+                replica.fold(payload, Timestamp::default()).expect("the next commit");
             }
         }
         // The whole secret state, not only what somebody may see of it.
@@ -298,10 +300,10 @@ fn a_commit_that_the_rules_cannot_follow_is_an_error_and_nothing_after_it_folds(
     let torn = commit(2, vec![TableEvent::Game(moved)]);
     let next = commit(3, Vec::new());
     let (mut referee, mut replica) = (table.referee, table.replica);
-    for folded in [referee.fold(&torn), replica.fold(&torn).map(drop)] {
+    for folded in [referee.fold(&torn), replica.fold(&torn, Timestamp::default()).map(drop)] {
         assert!(matches!(folded, Err(FoldError::Rules { .. })), "{folded:?}");
     }
-    for folded in [referee.fold(&next), replica.fold(&next).map(drop)] {
+    for folded in [referee.fold(&next), replica.fold(&next, Timestamp::default()).map(drop)] {
         assert!(matches!(folded, Err(FoldError::OutOfOrder { .. })), "{folded:?}");
     }
 }

@@ -160,10 +160,10 @@ impl State {
             return false;
         }
         let folded = match &mut self.replica {
-            Some(replica) => replica.fold(&entry.payload),
+            Some(replica) => replica.fold(&entry.payload, entry.stored_at),
             None => {
                 let rules = world.catalog.get(&entry.address.kind).expect("a game");
-                rules.replica(table, &entry.payload).map(|(replica, commit)| {
+                rules.replica(table, &entry.payload, entry.stored_at).map(|(replica, commit)| {
                     self.replica = Some(replica);
                     commit
                 })

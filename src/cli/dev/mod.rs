@@ -23,6 +23,7 @@ use house::House;
 use nats_server::NatsServer;
 
 use super::gateway::listen;
+use super::relay::RelayArgs;
 use super::{Role, print};
 use crate::archiver::{self, ArchiverConfig, Purpose, Reader, StoreConfig};
 use crate::bus::connect::{NatsConfig, connect};
@@ -59,6 +60,8 @@ pub(super) struct DevArgs {
     /// Play so many games with bots, archive them, print one line of JSON, and end.
     #[arg(long)]
     games: Option<NonZeroUsize>,
+    #[command(flatten)]
+    relay: RelayArgs,
     #[command(flatten)]
     listen: ListenArgs,
 }
@@ -152,7 +155,9 @@ impl Roles {
             archiver::run(config, bus.clone(), Arc::clone(&store), Clock::System, stop.clone());
         tasks.spawn(async move { Ok(archiver.await?) });
 
-        let (catalog, metrics) = (role.catalog.clone(), role.metrics.clone());
+        // Only shown here, so neither the worker nor the house knows them.
+        let catalog = args.relay.add_to(role.catalog.clone())?;
+        let metrics = role.metrics.clone();
         let (bus_of_gateway, stop_gateway) = (bus.clone(), stop.clone());
         let time = (Clock::System, entropy.clone());
         tasks.spawn(async move {

@@ -1,6 +1,6 @@
 //! Openings: a client's wish becomes a request, and finds a worker that has room.
 
-use super::{Dispatcher, MOVED_PAUSE, OFFERS, TAKING_RHYTHM, at_capacity, unavailable};
+use super::{Dispatcher, MOVED_PAUSE, OFFERS, TAKING_RHYTHM, at_capacity, relayed, unavailable};
 use crate::bus::RequestError;
 use crate::domain::{CommandId, Identity, Kind, Seat, Seating, TableId, TableOptions};
 use crate::gateway::beats::Room;
@@ -79,6 +79,9 @@ impl Dispatcher {
             .catalog
             .get(&kind)
             .ok_or_else(|| Refusal::new("unknown_kind", format!("no game is called {kind}")))?;
+        if rules.is_relayed() {
+            return Err(relayed(&kind));
+        }
         let wishes = match seats {
             Some(wishes) => wishes,
             None => {

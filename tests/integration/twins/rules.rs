@@ -70,7 +70,7 @@ struct World {
 
 impl World {
     fn new(rules: &dyn Rules, table: TableId, payloads: &[Bytes]) -> Self {
-        let begun = rules.replica(table, &payloads[0]);
+        let begun = rules.replica(table, &payloads[0], EPOCH);
         let (replica, first) = begun.expect("a first commit");
         let mut world = Self { replica, seen: vec![first], payloads: vec![payloads[0].clone()] };
         payloads[1..].iter().for_each(|payload| world.fold(payload));
@@ -78,7 +78,7 @@ impl World {
     }
 
     fn fold(&mut self, payload: &Bytes) {
-        let folded = self.replica.fold(payload);
+        let folded = self.replica.fold(payload, EPOCH);
         self.seen.push(folded.expect("the next commit"));
         self.payloads.push(payload.clone());
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tablecast::catalog::{Catalog, FannedOut, Replica, Rules};
-use tablecast::domain::{Seat, TableId, Viewer};
+use tablecast::domain::{Seat, TableId, Timestamp, Viewer};
 use tablecast::protocol::frame::Format;
 
 use super::history::Seen;
@@ -64,11 +64,13 @@ fn compare(
     let mut replica: Option<Box<dyn Replica>> = None;
     for entry in &table.entries {
         let folded = match &mut replica {
-            Some(replica) => replica.fold(&entry.payload),
-            None => rules.replica(id, &entry.payload).map(|(first, commit)| {
-                replica = Some(first);
-                commit
-            }),
+            Some(replica) => replica.fold(&entry.payload, Timestamp::from_millis(entry.stored_ms)),
+            None => rules.replica(id, &entry.payload, Timestamp::from_millis(entry.stored_ms)).map(
+                |(first, commit)| {
+                    replica = Some(first);
+                    commit
+                },
+            ),
         };
         let commit = match folded {
             Ok(commit) => commit,
