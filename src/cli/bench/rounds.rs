@@ -78,10 +78,11 @@ pub(super) fn rounds<S: Serialize>(
     let files = plan.clients.max(args.baseline_sockets.get() * 2) + OTHER_FILES;
     allow_files(files)?;
     let (cores, program) = (args.cores(), nats_server(args.nats_server.as_deref())?);
+    let machine = describe();
     cores.take(Part::Rest)?;
     let mut report = Report {
         workload: plan.workload.clone(),
-        machine: describe(),
+        machine,
         cores,
         gateway_options: gateway_options(plan.outbox, &args.gateway_option),
         baseline: Vec::new(),
