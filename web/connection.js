@@ -219,6 +219,8 @@ export class Connection {
   }
 
   #onReady({ ping_interval_ms: interval }) {
+    // A token that was renewed over the open connection: all goes on as it was.
+    if (this.#isReady) return;
     this.#isReady = true;
     this.#attempt = 0;
     this.#badTokens = 0;
@@ -236,6 +238,7 @@ export class Connection {
     this.#heardAt = Date.now();
     const socket = this.#socket;
     this.#pulseTimer = setInterval(() => {
+      if (Date.now() > this.#identity.renewAt) this.#renew();
       if (Date.now() - this.#heardAt < 2.5 * interval) {
         this.#send({ type: "ping", data: 0 });
         return;
@@ -245,6 +248,11 @@ export class Connection {
       socket.close();
       this.#onClose(1006, "");
     }, interval);
+  }
+
+  async #renew() {
+    const token = await this.#identity.token().catch(() => null);
+    if (this.#isReady && token) this.#send({ type: "hello", token });
   }
 
   #onTableFrame(frame) {

@@ -1,6 +1,8 @@
 // Who this browser is: a guest with a name and a token, kept between visits.
 
 const STORE = "tablecast.guest";
+const MINUTE_MS = 60_000;
+const DAY_MS = 24 * 60 * MINUTE_MS;
 const FIRST = ["Amber", "Calm", "Clever", "Jade", "Lucky", "Quiet", "Red", "Silver", "Swift", "Wise"];
 const SECOND = ["Advisor", "Cannon", "Carp", "Chariot", "Crane", "Elephant", "Fox", "Heron", "Horse", "Tiger"];
 
@@ -22,8 +24,20 @@ export class Identity {
 
   /** A token that has not run out, from the server if need be. */
   async token() {
-    if (!this.#guest || expiry(this.#guest) < Date.now() + 60_000) await this.rename(this.name);
+    if (!this.#guest || expiry(this.#guest) < Date.now()) await this.rename(this.name);
+    else if (expiry(this.#guest) < Date.now() + DAY_MS) await this.#renew();
     return this.#guest.token;
+  }
+
+  /** When the token is to be renewed over the open connection. */
+  get renewAt() {
+    return this.#guest ? expiry(this.#guest) - 5 * MINUTE_MS : Infinity;
+  }
+
+  /** Stays the same player with a token that is good for longer; if that fails, the old one has some time left. */
+  async #renew() {
+    const { name, token } = this.#guest;
+    await this.#ask({ name, token }).catch((error) => console.warn("tablecast:", error.message));
   }
 
   /** The server did not take our token. */
@@ -34,11 +48,14 @@ export class Identity {
 
   /** Becomes a guest of this name: another player to the server, so seats are left behind. */
   async rename(name) {
-    const wanted = name.trim() || `${pick(FIRST)} ${pick(SECOND)}`;
+    await this.#ask({ name: name.trim() || `${pick(FIRST)} ${pick(SECOND)}` });
+  }
+
+  async #ask(wish) {
     const response = await fetch("/v1/guest", {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ name: wanted }),
+      body: JSON.stringify(wish),
     });
     if (!response.ok) throw new Error(await reason(response));
     this.#guest = await response.json();

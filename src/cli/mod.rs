@@ -10,6 +10,7 @@ mod print;
 mod relay;
 mod streams;
 mod tables;
+mod token;
 mod worker;
 
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ enum Command {
     Archive(archive::ArchiveArgs),
     /// Creates the streams and buckets, or shows how they differ from what is needed.
     Streams(streams::StreamsArgs),
+    /// Issues and checks players' tokens.
+    Token(token::TokenArgs),
     /// Measures, with baselines taken in the same run.
     Bench(bench::BenchArgs),
 }
@@ -62,7 +65,7 @@ impl Command {
             Self::Archiver(args) => Some(&args.nats),
             Self::Tables(args) => Some(&args.nats),
             Self::Streams(args) => Some(&args.nats),
-            Self::Dev(_) | Self::Archive(_) | Self::Bench(_) => None,
+            Self::Dev(_) | Self::Archive(_) | Self::Token(_) | Self::Bench(_) => None,
         }
     }
 }
@@ -116,6 +119,7 @@ async fn run(command: Command, role: Role) -> anyhow::Result<()> {
         Command::Tables(args) => tables::run(args, role).await,
         Command::Archive(args) => archive::run(args).await,
         Command::Streams(args) => streams::run(args).await,
+        Command::Token(args) => token::run(args).await,
         Command::Bench(args) => bench::run(args, role).await,
     }
 }

@@ -76,6 +76,8 @@ pub(super) enum Action {
     UnwatchLobby,
     /// Take this to a worker, and come back with [`Session::on_answered`].
     Ask(Ask),
+    /// Look for the key of this token, and come back with [`Session::on_found`].
+    FindKey(String),
     /// Send a ping of the WebSocket protocol.
     Ping,
     /// Close the socket.

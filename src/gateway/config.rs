@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::auth::AuthConfig;
+use super::origin::AllowedOrigin;
 use super::outbox::OutboxLimits;
 use super::owners::CareLimits;
 use super::session::SessionLimits;
 use super::throttle::Rate;
-use super::token::TokenSecret;
 
 /// Options of the gateway role.
 #[derive(Args, Clone, Debug)]
@@ -21,9 +22,18 @@ pub struct GatewayConfig {
     /// Port to listen on; 0 takes any that is free.
     #[arg(long, env = "TABLECAST_GATEWAY_PORT", default_value_t = 8420)]
     pub port: u16,
-    /// Secret that players' tokens are signed with (HS256), at least 32 bytes. All gateways share it.
-    #[arg(long, env = "TABLECAST_GATEWAY_TOKEN_SECRET", hide_env_values = true)]
-    pub token_secret: TokenSecret,
+    /// Whose tokens are taken.
+    #[command(flatten)]
+    pub auth: AuthConfig,
+    /// Origin of a page that may connect, as in `https://play.example.com`, beside those of this gateway's own
+    /// address; * allows all. May be repeated.
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        env = "TABLECAST_GATEWAY_ALLOW_ORIGIN",
+        value_delimiter = ','
+    )]
+    pub allow_origin: Vec<AllowedOrigin>,
     /// Give a token to anyone who asks `POST /v1/guest` for one.
     #[arg(long, env = "TABLECAST_GATEWAY_GUEST_TOKENS")]
     pub guest_tokens: bool,
@@ -52,6 +62,15 @@ pub struct GatewayConfig {
     /// How long the bus may not answer before commands are rejected at once, until it does.
     #[arg(long, env = "TABLECAST_GATEWAY_BUS_PATIENCE", default_value = "1s", value_parser = humantime::parse_duration)]
     pub bus_patience: Duration,
+    /// Connections that this gateway serves at once; more are refused with 503 before they are upgraded.
+    #[arg(long, env = "TABLECAST_GATEWAY_CONNECTIONS_MAX", default_value = "20000")]
+    pub connections_max: NonZeroUsize,
+    /// Connections of one client address (of IPv6: one /64); more are refused with 429 before they are upgraded.
+    #[arg(long, env = "TABLECAST_GATEWAY_CONNECTIONS_PER_ADDRESS_MAX", default_value = "20000")]
+    pub connections_per_address_max: NonZeroUsize,
+    /// How long a client may take to send the head of a request, and to send the next one.
+    #[arg(long, env = "TABLECAST_GATEWAY_REQUEST_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub request_timeout: Duration,
     /// How often a connection is pinged; one that shows no sign of life for three pings is closed.
     #[arg(long, env = "TABLECAST_GATEWAY_PING_INTERVAL", default_value = "20s", value_parser = humantime::parse_duration)]
     pub ping_interval: Duration,
@@ -88,6 +107,13 @@ pub struct GatewayConfig {
     /// How long a table's frame may wait for one connection; after that, a snapshot is sent instead.
     #[arg(long, env = "TABLECAST_GATEWAY_OUTBOX_AGE", default_value = "1s", value_parser = humantime::parse_duration)]
     pub outbox_age: Duration,
+    /// Bytes that the kernel holds of what was written to one socket: more is faster over long ways, and what is
+    /// held can give way to nothing newer.
+    #[arg(long, env = "TABLECAST_GATEWAY_SOCKET_BUFFER", default_value = "65536")]
+    pub socket_buffer: NonZeroUsize,
+    /// Sends JSON as it is to clients that ask for permessage-deflate, too.
+    #[arg(long, env = "TABLECAST_GATEWAY_NO_DEFLATE")]
+    pub no_deflate: bool,
     /// Commits of each followed table that are kept for clients that resume.
     #[arg(long, env = "TABLECAST_GATEWAY_RING", default_value = "128")]
     pub ring: NonZeroUsize,
@@ -111,6 +137,12 @@ pub enum ConfigError {
     /// One frame of the largest kind would not fit.
     #[error("--outbox-bytes must be at least --frame-bytes-max")]
     OutboxTooSmall,
+    /// Nobody could say hello.
+    #[error("players' tokens need a key: give --token-secret, --token-key or --jwks-url")]
+    NoKeys,
+    /// Guests' tokens are signed with the secret.
+    #[error("--guest-tokens needs --token-secret")]
+    GuestsWithoutSecret,
     /// Guests would come with a token that has expired.
     #[error("--guest-token-ttl must be at least a minute")]
     GuestTokenTooShort,
@@ -132,15 +164,23 @@ impl GatewayConfig {
             ("bus-patience", self.bus_patience),
             ("ping-interval", self.ping_interval),
             ("hello-timeout", self.hello_timeout),
+            ("request-timeout", self.request_timeout),
             ("slow-timeout", self.slow_timeout),
             ("outbox-age", self.outbox_age),
             ("drain-timeout", self.drain_timeout),
+            ("jwks-max-age", self.auth.jwks_max_age),
         ];
         if let Some((option, _)) = times.into_iter().find(|(_, time)| time.is_zero()) {
             return Err(ConfigError::NoTime { option });
         }
         if self.outbox_bytes < self.frame_bytes_max {
             return Err(ConfigError::OutboxTooSmall);
+        }
+        if !self.auth.has_keys() {
+            return Err(ConfigError::NoKeys);
+        }
+        if self.guest_tokens && self.auth.token_secret.is_none() {
+            return Err(ConfigError::GuestsWithoutSecret);
         }
         if self.guest_token_ttl < Duration::from_secs(60) {
             return Err(ConfigError::GuestTokenTooShort);
@@ -224,12 +264,21 @@ mod tests {
             "--ping-interval=fast",
             "--token-secret=short",
             "--bind=everywhere",
+            "--jwks-url=file:///etc/keys",
+            "--jwks-url=https://me:secret@keys.example/",
+            "--allow-origin=play.example",
         ] {
             assert!(parse(&[option]).is_err(), "{option} was taken");
         }
         let config = parse(&["--ping-interval=0s"]).unwrap();
         let option = "ping-interval";
         assert_eq!(config.validate(), Err(ConfigError::NoTime { option }));
+        let keyless = ["gateway", "--guest-tokens"];
+        let mut config = Line::try_parse_from(keyless).unwrap().gateway;
+        config.auth.token_secret = None;
+        assert_eq!(config.validate(), Err(ConfigError::NoKeys));
+        config.auth.token_key = vec!["key.pem".into()];
+        assert_eq!(config.validate(), Err(ConfigError::GuestsWithoutSecret));
         let config = parse(&["--outbox-bytes=10"]).unwrap();
         assert_eq!(config.validate(), Err(ConfigError::OutboxTooSmall));
     }

@@ -1,105 +1,70 @@
 //! One socket: the only loop that reads and writes it.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+mod outgoing;
 
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
-use bytes::Bytes;
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use futures_util::stream::FuturesUnordered;
+use litemap::LiteMap;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::action::{Action, Ask, Incoming};
-use super::breaker::{Breaker, BusState};
-use super::commands::Dispatcher;
-use super::hub::Hub;
-use super::lobby::Board;
 use super::mailbox::{ConnectionId, Mailbox};
 use super::metrics;
-use super::outbox::{Next, OutboxLimits};
-use super::session::{Session, SessionLimits};
-use super::socket::{fault_of, message, write};
+use super::served::Served;
+use super::session::Session;
 use super::subscriber::Join;
 use super::table_feed::Feed;
-use super::token::Tokens;
+use super::token::{Bearer, TokenError};
+use super::wire::{Frame, Wire};
+use super::ws::codec::{Decoder, Message};
+use super::ws::socket::{Socket, with_read_buffer};
 use crate::domain::TableId;
 use crate::protocol::close::CloseCode;
-use crate::protocol::frame::{BusStatus, Format, ServerFrame};
-use crate::runtime::clock::Clock;
-use crate::runtime::entropy::Entropy;
+use crate::protocol::frame::ServerFrame;
 
-/// What is written before the socket is flushed once: enough to fill a packet or two.
-const BATCH_FRAMES: usize = 64;
-const BATCH_BYTES: usize = 64 * 1024;
 /// Own frames that may wait before nothing more is read that could cause more of them.
 const OWN_FRAMES_MAX: usize = 256;
-/// How long a closing socket has to take what is left and to say goodbye.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// What all connections of a gateway share.
-#[derive(Debug)]
-pub(super) struct Served {
-    /// This process, as owners of tables know it.
-    pub gateway: Arc<str>,
-    /// The followed tables.
-    pub hub: Arc<Hub>,
-    /// The list of tables.
-    pub board: Arc<Board>,
-    /// Where commands go.
-    pub dispatcher: Arc<Dispatcher>,
-    /// Whether the bus can be reached, which clients are told.
-    pub breaker: Arc<Breaker>,
-    /// For guests' ids.
-    pub entropy: Entropy,
-    /// Who is who.
-    pub tokens: Tokens,
-    /// What one session may do.
-    pub session: SessionLimits,
-    /// What one outbox may hold.
-    pub outbox: OutboxLimits,
-    /// How long a socket may take nothing.
-    pub slow_timeout: Duration,
-    /// The time for clients.
-    pub clock: Clock,
-    /// When to tell clients to go elsewhere.
-    pub shutdown: CancellationToken,
-    /// The number of the next connection.
-    pub next_connection: AtomicU64,
-}
-
-/// Serves a socket until either side closes it.
-pub(super) async fn run(socket: WebSocket, format: Format, served: Arc<Served>) {
+/// Serves a socket until either side closes it. `early` is what came before it was one.
+pub(super) async fn run(stream: TcpStream, early: &[u8], wire: Wire, served: Arc<Served>) {
     metrics::connected();
     let _counted = CountedUntilDropped;
     let id = ConnectionId(served.next_connection.fetch_add(1, Ordering::Relaxed));
-    let mailbox = Arc::new(Mailbox::new(id, format, served.outbox));
-    let (limits, tokens) = (served.session, served.tokens.clone());
-    let (sink, stream) = socket.split();
+    let mailbox = Arc::new(Mailbox::new(id, wire, served.outbox));
+    let now = Instant::now();
+    let session = Session::new(wire.format(), served.session, served.tokens.clone(), now);
+    mailbox.push_own(&session.welcome(served.clock.now()));
+    served.registry.add(&mailbox);
     let mut connection = Connection {
-        session: Session::new(format, limits, tokens, Instant::now()),
+        timer: Box::pin(sleep_until(session.wake_at())),
+        decoder: Decoder::new(served.session.frame_bytes_max, wire == Wire::JsonDeflated),
+        socket: Socket::new(stream, served.send_buffer),
+        session,
         presence: Presence {
             mailbox: Arc::clone(&mailbox),
-            board: Arc::clone(&served.board),
-            feeds: BTreeMap::new(),
+            served: Arc::clone(&served),
+            feeds: LiteMap::new(),
         },
         mailbox,
         asked: FuturesUnordered::new(),
-        batch: VecDeque::new(),
-        writing_since: None,
+        blocked_since: None,
         throttled_until: None,
-        sink,
-        stream,
-        bus_states: served.breaker.states(),
+        may_read: true,
         served,
     };
-    let ending = connection.serve().await;
+    let ending = match connection.on_bytes(&mut early.to_vec()) {
+        Ok(()) => connection.serve().await,
+        Err(ending) => ending,
+    };
     connection.end(ending).await;
 }
 
@@ -116,24 +81,33 @@ impl Drop for CountedUntilDropped {
 enum Ending {
     /// By us, for this reason.
     Closed(CloseCode),
-    /// The client closed it, or is gone.
+    /// The client said goodbye.
+    Left(Option<u16>),
+    /// The client is gone.
     Gone,
 }
 
-type Answer = (Option<TableId>, ServerFrame);
+/// What the connection waited for.
+enum Answer {
+    /// A worker's verdict on a command.
+    Verdict(Option<TableId>, ServerFrame),
+    /// Whose token it is whose key was looked for.
+    Found(Result<Bearer, TokenError>),
+}
 
 struct Connection {
     session: Session,
     mailbox: Arc<Mailbox>,
     presence: Presence,
     asked: FuturesUnordered<BoxFuture<'static, Answer>>,
-    /// What the socket is to take before the outbox is asked again.
-    batch: VecDeque<Message>,
-    writing_since: Option<Instant>,
+    decoder: Decoder,
+    socket: Socket,
+    timer: Pin<Box<Sleep>>,
+    /// Since when the socket has taken nothing of what waits for it.
+    blocked_since: Option<Instant>,
     throttled_until: Option<Instant>,
-    sink: SplitSink<WebSocket, Message>,
-    stream: SplitStream<WebSocket>,
-    bus_states: watch::Receiver<BusState>,
+    /// Whether the client takes the answers to what it sends.
+    may_read: bool,
     served: Arc<Served>,
 }
 
@@ -141,14 +115,15 @@ struct Connection {
 /// ghost behind.
 struct Presence {
     mailbox: Arc<Mailbox>,
-    board: Arc<Board>,
-    feeds: BTreeMap<TableId, Arc<Feed>>,
+    served: Arc<Served>,
+    feeds: LiteMap<TableId, Arc<Feed>>,
 }
 
 impl Presence {
     fn leave_all(&mut self) {
-        self.board.unwatch(&self.mailbox);
-        for feed in std::mem::take(&mut self.feeds).into_values() {
+        self.served.registry.remove(self.mailbox.connection);
+        self.served.board.unwatch(&self.mailbox);
+        for (_, feed) in std::mem::take(&mut self.feeds) {
             feed.leave(self.mailbox.connection);
         }
     }
@@ -160,55 +135,73 @@ impl Drop for Presence {
     }
 }
 
+/// What there is to be done for a connection, beside looking into its outbox.
+struct Due {
+    timer: bool,
+    write: bool,
+    answer: Option<Answer>,
+    read: bool,
+}
+
 impl Connection {
-    /// The loop. Its inputs, and why each exists:
-    ///
-    /// - shutdown: the client is told to come back to another gateway;
-    /// - the timer: pings, a mute or slow client, a throttle that lets go;
-    /// - the write: the socket takes the batch at its own pace, while everything else goes on;
-    /// - the bus: the client is told when it cannot be reached, and when it can again;
-    /// - the bell: somebody left a frame in the outbox;
-    /// - answers: a worker's verdict on a command;
-    /// - the socket: the client's frames, unless it does not take the answers to those before.
     async fn serve(&mut self) -> Ending {
-        let mailbox = Arc::clone(&self.mailbox);
-        let shutdown = self.served.shutdown.clone();
-        let mut shutdown = pin!(shutdown.cancelled());
-        let mut timer = pin!(sleep_until(self.session.wake_at()));
-        mailbox.push_own(&self.session.welcome(self.served.clock.now()));
-        let bus = *self.bus_states.borrow_and_update();
-        if bus.bus == BusStatus::Unavailable {
-            mailbox.push_own(&bus.frame());
-        }
         loop {
-            let wake_at = self.wake_at();
-            if timer.deadline() != wake_at {
-                timer.as_mut().reset(wake_at);
-            }
-            let may_read = mailbox.lock().own_waiting() < OWN_FRAMES_MAX;
-            let ended = tokio::select! {
-                biased;
-                () = &mut shutdown => Err(Ending::Closed(CloseCode::Restart)),
-                () = &mut timer => self.on_timer(),
-                written = write(&mut self.sink, &mut self.batch), if self.writing_since.is_some() => {
-                    self.on_written(written)
-                }
-                Ok(()) = self.bus_states.changed() => {
-                    mailbox.push_own(&self.bus_states.borrow_and_update().frame());
-                    Ok(())
-                }
-                () = mailbox.rung() => { self.fill_batch(); Ok(()) }
-                Some(answer) = self.asked.next(), if !self.asked.is_empty() => self.on_answer(answer),
-                message = self.stream.next(), if may_read => self.on_message(message),
-            };
-            if let Err(ending) = ended {
+            let due = poll_fn(|cx| self.poll_due(cx)).await;
+            if let Err(ending) = self.on_due(due) {
                 return ending;
             }
         }
     }
 
+    /// The inputs, and why each exists:
+    ///
+    /// - the timer: pings, a mute or slow client, a throttle that lets go;
+    /// - the write: a socket that took less than there was takes something again;
+    /// - the bell: somebody left a frame in the outbox, or the gateway stops;
+    /// - answers: a worker's verdict on a command;
+    /// - the read: the client's frames, unless it does not take the answers to those before.
+    ///
+    /// All are asked each time, so that a busy one cannot hide another.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Due> {
+        let wake_at = self.wake_at();
+        if self.timer.deadline() != wake_at {
+            self.timer.as_mut().reset(wake_at);
+        }
+        let timer = self.timer.as_mut().poll(cx).is_ready();
+        let write = self.blocked_since.is_some() && self.socket.poll_writable(cx).is_ready();
+        let rung = self.mailbox.poll_rung(cx).is_ready();
+        let answer = match self.asked.is_empty() {
+            true => None,
+            false => match self.asked.poll_next_unpin(cx) {
+                Poll::Ready(answer) => answer,
+                Poll::Pending => None,
+            },
+        };
+        let read = self.may_read && self.socket.poll_readable(cx).is_ready();
+        if timer || write || rung || answer.is_some() || read {
+            return Poll::Ready(Due { timer, write, answer, read });
+        }
+        Poll::Pending
+    }
+
+    fn on_due(&mut self, due: Due) -> Result<(), Ending> {
+        if due.timer {
+            self.on_timer()?;
+        }
+        if due.read {
+            with_read_buffer(|buffer| {
+                let length = self.socket.read(buffer).map_err(|_gone| Ending::Gone)?;
+                self.on_bytes(&mut buffer[..length])
+            })?;
+        }
+        if let Some(answer) = due.answer {
+            self.on_answer(answer)?;
+        }
+        self.write(due.write)
+    }
+
     fn wake_at(&self) -> Instant {
-        let slow_at = self.writing_since.map(|since| since + self.served.slow_timeout);
+        let slow_at = self.blocked_since.map(|since| since + self.served.slow_timeout);
         [slow_at, self.throttled_until]
             .into_iter()
             .flatten()
@@ -218,45 +211,60 @@ impl Connection {
     fn on_timer(&mut self) -> Result<(), Ending> {
         let now = Instant::now();
         let is_slow = |since| now.duration_since(since) >= self.served.slow_timeout;
-        if self.writing_since.is_some_and(is_slow) {
+        if self.blocked_since.is_some_and(is_slow) {
             return Err(Ending::Closed(CloseCode::SlowConsumer));
         }
-        if self.throttled_until.take_if(|until| *until <= now).is_some() {
-            self.fill_batch();
+        self.throttled_until.take_if(|until| *until <= now);
+        if now < self.session.wake_at() {
+            return Ok(());
         }
-        let actions = if now >= self.session.wake_at() {
-            self.session.on_time(now, self.served.clock.now())
-        } else {
-            vec![]
-        };
+        self.socket.rest();
+        self.mailbox.lock().rest();
+        let actions = self.session.on_time(now);
         self.perform(actions)
     }
 
-    fn on_written(&mut self, written: Result<(), axum::Error>) -> Result<(), Ending> {
-        self.writing_since = None;
-        written.map_err(|_gone| Ending::Gone)?;
-        self.fill_batch();
-        Ok(())
+    fn on_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Ending> {
+        // Taken out meanwhile: what it finds goes to the rest of the connection.
+        let mut decoder = std::mem::take(&mut self.decoder);
+        let taken = decoder.take(bytes, |message| match self.on_message(message) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(ending) => ControlFlow::Break(ending),
+        });
+        self.decoder = decoder;
+        match taken {
+            Ok(ControlFlow::Continue(())) => Ok(()),
+            Ok(ControlFlow::Break(ending)) => Err(ending),
+            Err(fault) => Err(Ending::Closed(fault.code())),
+        }
     }
 
-    fn on_answer(&mut self, (table, frame): Answer) -> Result<(), Ending> {
-        self.mailbox.push_own(&frame);
-        let next = self.session.on_answered(table);
-        self.perform(next)
+    fn on_answer(&mut self, answer: Answer) -> Result<(), Ending> {
+        match answer {
+            Answer::Verdict(table, frame) => {
+                self.mailbox.reply(&frame);
+                let next = self.session.on_answered(table);
+                self.perform(next)
+            }
+            Answer::Found(bearer) => {
+                let actions =
+                    self.session.on_found(bearer, Instant::now(), self.served.clock.now());
+                self.perform(actions)
+            }
+        }
     }
 
-    fn on_message(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), Ending> {
-        let message = match message {
-            Some(Ok(message)) => message,
-            Some(Err(error)) => return Err(fault_of(error).map_or(Ending::Gone, Ending::Closed)),
-            None => return Err(Ending::Gone),
-        };
+    fn on_message(&mut self, message: Message<'_>) -> Result<(), Ending> {
         metrics::received();
-        let incoming = match &message {
-            Message::Text(text) => Incoming::Text(text.as_bytes()),
+        let incoming = match message {
+            Message::Text(text) => Incoming::Text(text),
             Message::Binary(bytes) => Incoming::Binary(bytes),
-            Message::Ping(_) | Message::Pong(_) => Incoming::Control,
-            Message::Close(_) => return Err(Ending::Gone),
+            Message::Ping(payload) => {
+                self.mailbox.lock().push_own(Frame::pong(payload));
+                Incoming::Control
+            }
+            Message::Pong => Incoming::Control,
+            Message::Close(code) => return Err(Ending::Left(code)),
         };
         let (now, wall) = (Instant::now(), self.served.clock.now());
         let actions = self.session.on_message(incoming, now, wall);
@@ -268,7 +276,7 @@ impl Connection {
             match action {
                 Action::Reply(frame) => {
                     metrics::replied(&frame);
-                    self.mailbox.push_own(&frame);
+                    self.mailbox.reply(&frame);
                 }
                 Action::Follow { table, cursor, deliver } => {
                     let join = Join {
@@ -284,11 +292,16 @@ impl Connection {
                 Action::WatchLobby => self.served.board.watch(&self.mailbox),
                 Action::UnwatchLobby => self.served.board.unwatch(&self.mailbox),
                 Action::Ask(ask) => self.ask(ask),
+                Action::FindKey(token) => {
+                    let (tokens, clock) = (self.served.tokens.clone(), self.served.clock);
+                    self.asked.push(Box::pin(async move {
+                        Answer::Found(tokens.check_anew(&token, clock).await)
+                    }));
+                }
                 Action::Ping => {
                     // Not behind what is being written: a socket that takes nothing needs no ping.
-                    if self.writing_since.is_none() {
-                        self.batch.push_back(Message::Ping(Bytes::new()));
-                        self.writing_since = Some(Instant::now());
+                    if self.blocked_since.is_none() {
+                        self.mailbox.lock().push_own(Frame::PING);
                     }
                 }
                 Action::Close(code) => return Err(Ending::Closed(code)),
@@ -307,85 +320,6 @@ impl Connection {
     fn ask(&mut self, ask: Ask) {
         let table = ask.table();
         let dispatcher = Arc::clone(&self.served.dispatcher);
-        self.asked.push(Box::pin(async move { (table, dispatcher.ask(ask).await) }));
-    }
-
-    /// Takes what may go out now from the outbox, unless the socket is still busy with the last batch.
-    fn fill_batch(&mut self) {
-        let dropped = self.mailbox.lock().take_dropped();
-        for (table, feed) in dropped {
-            // The client may follow the table again by now, through another feed.
-            if self.presence.feeds.get(&table).is_some_and(|other| other.id == feed) {
-                self.presence.feeds.remove(&table);
-                self.session.on_dropped(table);
-            }
-        }
-        if self.writing_since.is_some() {
-            return;
-        }
-        self.throttled_until = None;
-        let now = Instant::now();
-        let mut bytes = 0;
-        while self.batch.len() < BATCH_FRAMES && bytes < BATCH_BYTES {
-            let next = self.mailbox.lock().next(now);
-            match next {
-                Next::Send(frame, then) => {
-                    for frame in std::iter::once(frame).chain(then) {
-                        bytes += frame.len();
-                        self.batch.push_back(message(self.mailbox.format, frame));
-                    }
-                }
-                Next::SnapshotDue(table) => match self.presence.feeds.get(&table) {
-                    Some(feed) => feed.resolve(&self.mailbox),
-                    None => self.mailbox.lock().unfollow(table),
-                },
-                Next::LobbyDue => {
-                    let frame = self.served.board.frame(self.mailbox.format);
-                    bytes += frame.len();
-                    self.batch.push_back(message(self.mailbox.format, frame));
-                }
-                Next::WaitUntil(until) => {
-                    metrics::throttled_out();
-                    self.throttled_until = Some(until);
-                    break;
-                }
-                Next::Nothing => break,
-            }
-        }
-        if !self.batch.is_empty() {
-            metrics::sent(self.batch.len());
-            self.writing_since = Some(now);
-        }
-    }
-
-    /// Lets go of everything, and says why if it is we who close.
-    async fn end(mut self, ending: Ending) {
-        self.presence.leave_all();
-        let Ending::Closed(code) = ending else {
-            timeout(CLOSE_PATIENCE, self.sink.close()).await.ok();
-            return;
-        };
-        metrics::closed(code);
-        debug!(reason = code.reason(), "closing a connection");
-        let frame = Message::Close(Some(CloseFrame {
-            code: code.code(),
-            reason: Utf8Bytes::from_static(code.reason()),
-        }));
-        let goodbye = async {
-            // A worker's verdict that has come must not be lost to the restart of a gateway.
-            if code == CloseCode::Restart {
-                write(&mut self.sink, &mut self.batch).await?;
-                self.writing_since = None;
-                self.fill_batch();
-            }
-            self.batch.push_back(frame);
-            write(&mut self.sink, &mut self.batch).await?;
-            // A socket dropped with unread frames in it is reset, and the reason lost on its way.
-            while let Some(Ok(_)) = self.stream.next().await {}
-            Ok::<(), axum::Error>(())
-        };
-        if let Ok(Err(error)) = timeout(CLOSE_PATIENCE, goodbye).await {
-            debug!(%error, "the client was gone before it could be told why");
-        }
+        self.asked.push(Box::pin(async move { Answer::Verdict(table, dispatcher.ask(ask).await) }));
     }
 }

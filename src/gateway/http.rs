@@ -3,50 +3,55 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{DefaultBodyLimit, Json, Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::{DefaultBodyLimit, Extension, Json, Path, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Router, middleware};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::connection::{self, Served};
+use super::admission::{Admission, Peer, Refusal};
+use super::connection;
 use super::hub::Known;
+use super::origin::{self, AllowedOrigins};
 use super::page;
-use super::token::{NAME_CHARS_MAX, shown_name};
+use super::served::Served;
+use super::token::{GUEST, NAME_CHARS_MAX, shown_name};
+use super::ws::handshake::{Handshake, Refused};
 use crate::catalog::Catalog;
 use crate::domain::{Identity, Kind, PlayerId, TableId, Timestamp};
-use crate::protocol::frame::{Format, LobbyEntry};
+use crate::protocol::frame::LobbyEntry;
+use crate::runtime::entropy::Entropy;
 
 /// The largest body that any route takes.
 const BODY_BYTES_MAX: usize = 4 * 1024;
-/// What one socket's reader starts with; it grows with the frames that come.
-const READ_BUFFER_BYTES: usize = 2 * 1024;
-/// A batch of frames goes out in one write.
-const WRITE_BUFFER_BYTES: usize = 64 * 1024;
 
 /// What the routes share.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     /// What all connections share.
     pub served: Arc<Served>,
+    /// Who may connect.
+    pub admission: Arc<Admission>,
     /// Connections, so that shutdown can wait for them.
     pub connections: TaskTracker,
     /// The games that can be opened here.
     pub catalog: Catalog,
+    /// Whose pages may connect.
+    pub origins: AllowedOrigins,
     /// How long a guest's token is good; nothing if there are no guests.
     pub guest_ttl: Option<Duration>,
 }
 
 /// All routes but those of the health of the process.
 pub(super) fn routes(shared: Shared) -> Router {
+    let guard = middleware::from_fn_with_state(shared.origins.clone(), origin::guard);
     Router::new()
-        .route("/ws", get(ws))
+        .route("/ws", get(ws).route_layer(guard))
         .route("/v1/guest", post(guest))
         .route("/v1/games", get(games))
         .route("/v1/tables", get(tables))
@@ -69,7 +74,11 @@ struct Problem {
     message: String,
 }
 
-fn problem(status: StatusCode, code: &'static str, message: impl Into<String>) -> Response {
+pub(super) fn problem(
+    status: StatusCode,
+    code: &'static str,
+    message: impl Into<String>,
+) -> Response {
     let message = message.into();
     (status, Json(Problem { code, message })).into_response()
 }
@@ -84,43 +93,55 @@ async fn method_not_allowed() -> Response {
     problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
 
-async fn ws(State(shared): State<Shared>, upgrade: WebSocketUpgrade) -> Response {
-    let mut upgrade = upgrade;
-    let mut offered = upgrade.requested_protocols().peekable();
-    let has_offer = offered.peek().is_some();
-    let known = offered.find_map(|offer| {
-        let mut formats = Format::ALL.into_iter();
-        formats.find(|format| offer.as_bytes() == format.subprotocol().as_bytes())
-    });
-    drop(offered);
-    let format = match known {
-        Some(format) => {
-            upgrade.set_selected_protocol(HeaderValue::from_static(format.subprotocol()));
-            format
-        }
-        None if has_offer => {
-            let ours = Format::ALL.map(Format::subprotocol).join(", ");
-            let message = format!("none of the offered sub-protocols is spoken here: {ours}");
-            return problem(StatusCode::BAD_REQUEST, "unknown_subprotocol", message);
-        }
-        None => Format::Json,
+/// Not now, and when.
+fn refused(refusal: &Refusal) -> Response {
+    let (status, code) = match refusal {
+        Refusal::Full { .. } => (StatusCode::SERVICE_UNAVAILABLE, "gateway_full"),
+        Refusal::AddressFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "address_full"),
     };
-    let frame_bytes_max = shared.served.session.frame_bytes_max;
-    upgrade
-        .max_message_size(frame_bytes_max)
-        .max_frame_size(frame_bytes_max)
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(WRITE_BUFFER_BYTES)
-        .on_upgrade(move |socket| {
-            let serving = connection::run(socket, format, Arc::clone(&shared.served));
-            shared.connections.track_future(serving)
-        })
+    let retry_after_ms = refusal.retry_after_ms();
+    let seconds = retry_after_ms.div_ceil(1000).to_string();
+    let body = serde_json::json!({
+        "code": code,
+        "message": refusal.to_string(),
+        "retry_after_ms": retry_after_ms,
+    });
+    (status, [(header::RETRY_AFTER, seconds)], Json(body)).into_response()
+}
+
+async fn ws(
+    State(shared): State<Shared>,
+    Extension(Peer(peer)): Extension<Peer>,
+    handshake: Result<Handshake, Refused>,
+) -> Result<Response, Refused> {
+    let handshake = handshake?;
+    let served = shared.served;
+    let wire = match handshake.wire(served.deflates) {
+        Ok(wire) => wire,
+        Err(problem) => return Ok(*problem),
+    };
+    let jitter = u64::from_le_bytes(served.entropy.bytes());
+    let permit = match shared.admission.admit(peer, jitter) {
+        Ok(permit) => permit,
+        Err(refusal) => return Ok(refused(&refusal)),
+    };
+    let (response, upgrading) = handshake.accept(wire);
+    shared.connections.spawn(async move {
+        if let Some((stream, early)) = upgrading.finish().await {
+            // Boxed: while one waits to be upgraded, it needs no room for a connection.
+            Box::pin(connection::run(stream, &early, wire, served)).await;
+        }
+        drop(permit);
+    });
+    Ok(response)
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GuestRequest {
     name: String,
+    /// A guest's token that is still good: who shows it stays the same player.
+    token: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -149,14 +170,25 @@ async fn guest(
         let message = format!("a name has 1 to {NAME_CHARS_MAX} characters that can be shown");
         return problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_name", message);
     };
-    let player = format!("guest-{:032x}", u128::from_le_bytes(shared.served.entropy.bytes()));
-    let identity =
-        Identity { player: player.parse().expect("hexadecimal digits make an id"), name };
-    let now = shared.served.clock.now();
-    let (token, expires_at) = shared.served.tokens.issue(&identity, now, ttl);
+    let (served, now) = (&shared.served, shared.served.clock.now());
+    let player = match request.token.map(|token| served.tokens.check_guest(&token, now)) {
+        Some(Some(guest)) => guest.player,
+        Some(None) => {
+            let message = "this is no guest's token, or it has expired: ask without it";
+            return problem(StatusCode::UNPROCESSABLE_ENTITY, "bad_token", message);
+        }
+        None => new_guest(&served.entropy),
+    };
+    let identity = Identity { player, name };
+    let (token, expires_at) = served.tokens.issue(&identity, now, ttl);
     let Identity { player, name } = identity;
     let guest = Guest { token, player, name, expires_at };
     ([(header::CACHE_CONTROL, "no-store")], Json(guest)).into_response()
+}
+
+fn new_guest(entropy: &Entropy) -> PlayerId {
+    let player = format!("{GUEST}{:032x}", u128::from_le_bytes(entropy.bytes()));
+    player.parse().expect("hexadecimal digits make an id")
 }
 
 #[derive(Debug, Serialize)]

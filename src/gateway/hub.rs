@@ -13,9 +13,9 @@ use super::metrics;
 use super::outbox::FeedId;
 use super::subscriber::Join;
 use super::table_feed::Feed;
+use super::wire::Wire;
 use crate::bus::ReadError;
 use crate::domain::{Kind, StreamSeq, TableId, Viewer, WorkerId};
-use crate::protocol::frame::Format;
 
 /// The followed tables.
 #[derive(Debug)]
@@ -125,7 +125,7 @@ impl Hub {
             return Ok(Known::Table(frame));
         }
         let loaded = self.load(table).await?;
-        Ok(loaded.map(|mut live| live.snapshot(Viewer::Spectator, Format::Json)))
+        Ok(loaded.map(|mut live| live.snapshot(Viewer::Spectator, Wire::Json).payload()))
     }
 
     async fn load(&self, table: TableId) -> Result<Known<Box<LiveTable>>, ReadError> {

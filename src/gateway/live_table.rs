@@ -3,26 +3,53 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+use super::wire::{Frame, Wire};
 use crate::bus::{Entry, Stored};
 use crate::catalog::{Catalog, FannedOut, FoldError, Replica};
 use crate::domain::{Kind, PlayerId, Seat, Status, StreamSeq, TableId, TableSeq, Viewer, WorkerId};
-use crate::protocol::frame::Format;
 
 /// A table and what is kept to serve its followers.
 #[derive(Debug)]
 pub(super) struct LiveTable {
     replica: Box<dyn Replica>,
     /// The last commits, rising; as many as configured.
-    ring: VecDeque<Arc<dyn FannedOut>>,
+    ring: VecDeque<Kept>,
     ring_len: usize,
     /// The log's position up to which everything has been taken in.
     last: StreamSeq,
     /// Who appended last, or has claimed it since; nothing if that was no worker.
     owner: Option<WorkerId>,
-    /// Snapshots of the last commit, by audience and format, as far as somebody asked for them.
-    snapshots: Vec<Option<Bytes>>,
+    /// Snapshots of the last commit, as far as somebody asked for them.
+    snapshots: Frames,
+}
+
+/// A commit, and its frames as far as somebody asked for them.
+#[derive(Debug)]
+struct Kept {
+    commit: Arc<dyn FannedOut>,
+    frames: Frames,
+}
+
+impl Kept {
+    fn new(commit: Arc<dyn FannedOut>) -> Self {
+        Self { commit, frames: Frames::default() }
+    }
+}
+
+/// One thing as each audience may see it, encoded once for each. There are few, so they are looked through.
+#[derive(Debug, Default)]
+struct Frames(Vec<(Viewer, Wire, Frame)>);
+
+impl Frames {
+    fn get(&mut self, viewer: Viewer, wire: Wire, write: impl FnOnce(&mut Vec<u8>)) -> Frame {
+        let made = self.0.iter().find(|(for_whom, how, _)| *for_whom == viewer && *how == wire);
+        if let Some((_, _, frame)) = made {
+            return frame.clone();
+        }
+        let frame = Frame::encode(wire, write);
+        self.0.push((viewer, wire, frame.clone()));
+        frame
+    }
 }
 
 /// What an entry turned out to be.
@@ -42,7 +69,7 @@ pub(super) enum Taken {
 #[derive(Debug)]
 pub(super) enum Resume {
     /// With the commits after its cursor, which may be none.
-    Commits(Vec<Arc<dyn FannedOut>>),
+    Commits,
     /// With a snapshot.
     Snapshot,
 }
@@ -110,14 +137,13 @@ impl LiveTable {
         entry: &Entry,
         ring_len: usize,
     ) -> Self {
-        let audiences = (replica.seats() + 1) * Format::ALL.len();
         Self {
             replica,
-            ring: VecDeque::from([first]),
+            ring: VecDeque::from([Kept::new(first)]),
             ring_len,
             last: entry.seq,
             owner: entry.worker.clone(),
-            snapshots: vec![None; audiences],
+            snapshots: Frames::default(),
         }
     }
 
@@ -137,12 +163,12 @@ impl LiveTable {
         }
         match self.replica.fold(&entry.payload, entry.stored_at) {
             Ok(commit) => {
-                self.snapshots.fill(None);
+                self.snapshots.0.clear();
                 self.owner = commit.new_owner().or(entry.worker.as_ref()).cloned();
                 if self.ring.len() >= self.ring_len {
                     self.ring.pop_front();
                 }
-                self.ring.push_back(Arc::clone(&commit));
+                self.ring.push_back(Kept::new(Arc::clone(&commit)));
                 Taken::Commit(commit)
             }
             Err(error) => Taken::Poison(error),
@@ -157,24 +183,40 @@ impl LiveTable {
         let (Some(cursor), Some(first)) = (cursor, self.ring.front()) else {
             return Resume::Snapshot;
         };
-        if cursor.next() < first.seq() || cursor > self.last_seq() {
+        if cursor.next() < first.commit.seq() || cursor > self.last_seq() {
             return Resume::Snapshot;
         }
-        let missed: Vec<_> =
-            self.ring.iter().filter(|commit| commit.seq() > cursor).map(Arc::clone).collect();
-        if missed.iter().any(|commit| commit.changes_seats()) {
+        let mut missed = self.ring.iter().filter(|kept| kept.commit.seq() > cursor);
+        if missed.any(|kept| kept.commit.changes_seats()) {
             return Resume::Snapshot;
         }
-        Resume::Commits(missed)
+        Resume::Commits
+    }
+
+    /// The commits after a cursor as an audience may see them, as far as they are kept.
+    pub(super) fn commits_after(
+        &mut self,
+        cursor: TableSeq,
+        viewer: Viewer,
+        wire: Wire,
+    ) -> impl Iterator<Item = (TableSeq, Frame)> {
+        let missed = self.ring.iter_mut().filter(move |kept| kept.commit.seq() > cursor);
+        missed.map(move |Kept { commit, frames }| {
+            let write = |out: &mut Vec<u8>| commit.write(viewer, wire.format(), out);
+            (commit.seq(), frames.get(viewer, wire, write))
+        })
+    }
+
+    /// The last commit as an audience may see it. Encoded once.
+    pub(super) fn last_commit(&mut self, viewer: Viewer, wire: Wire) -> Frame {
+        let Kept { commit, frames } = self.ring.back_mut().expect("a table has a first commit");
+        frames.get(viewer, wire, |out| commit.write(viewer, wire.format(), out))
     }
 
     /// The newest snapshot for an audience. Encoded once for each commit.
-    pub(super) fn snapshot(&mut self, viewer: Viewer, format: Format) -> Bytes {
-        let audience = viewer.seat().map_or(0, |seat| seat.index() + 1);
-        match self.snapshots.get_mut(audience * Format::ALL.len() + format.index()) {
-            Some(kept) => kept.get_or_insert_with(|| self.replica.snapshot(viewer, format)).clone(),
-            None => self.replica.snapshot(viewer, format),
-        }
+    pub(super) fn snapshot(&mut self, viewer: Viewer, wire: Wire) -> Frame {
+        let Self { replica, snapshots, .. } = self;
+        snapshots.get(viewer, wire, |out| replica.write_snapshot(viewer, wire.format(), out))
     }
 
     /// The number of the last commit.

@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::mailbox::{ConnectionId, Mailbox};
+use super::wire::{Frame, Wire};
 use crate::bus::{Bus, LobbyChange, MailError};
 use crate::domain::TableId;
-use crate::protocol::frame::{Format, LobbyEntry, ServerFrame};
+use crate::protocol::frame::{LobbyEntry, ServerFrame};
 use crate::runtime::health::Readiness;
 
 /// How many tables a `lobby` frame lists: what a person can look through.
@@ -31,8 +31,8 @@ pub(super) struct Board {
 #[derive(Debug, Default)]
 struct State {
     tables: BTreeMap<TableId, LobbyEntry>,
-    /// The newest `lobby` frame, by format; made when first asked for.
-    frames: [Option<Bytes>; Format::ALL.len()],
+    /// The newest `lobby` frame, by wire; made when first asked for.
+    frames: [Option<Frame>; Wire::ALL.len()],
     has_changed: bool,
     watchers: BTreeMap<ConnectionId, Arc<Mailbox>>,
 }
@@ -55,13 +55,13 @@ impl Board {
     }
 
     /// The newest list as a frame. Encoded once for each change.
-    pub(super) fn frame(&self, format: Format) -> Bytes {
+    pub(super) fn frame(&self, wire: Wire) -> Frame {
         let mut state = self.lock();
         let State { tables, frames, .. } = &mut *state;
-        frames[format.index()]
+        frames[wire as usize]
             .get_or_insert_with(|| {
                 let tables = newest_first(tables).take(FRAME_TABLES_MAX).collect();
-                format.encode(&ServerFrame::Lobby { tables })
+                Frame::of(wire, &ServerFrame::Lobby { tables })
             })
             .clone()
     }

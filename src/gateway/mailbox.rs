@@ -1,14 +1,18 @@
 //! Where the rest of the gateway leaves frames for one connection, without ever waiting for it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
 use super::metrics;
 use super::outbox::{FeedId, Outbox, OutboxLimits, Pushed, TableFrame};
+use super::wire::{Frame, Wire};
 use crate::domain::TableId;
-use crate::protocol::frame::{Format, ServerFrame};
+use crate::protocol::close::CloseCode;
+use crate::protocol::frame::ServerFrame;
 
 /// One connection of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,20 +25,23 @@ pub(super) struct ConnectionId(pub u64);
 pub(super) struct Mailbox {
     /// Whose.
     pub connection: ConnectionId,
-    /// How its frames are written.
-    pub format: Format,
+    /// How its frames go over the wire.
+    pub wire: Wire,
     outbox: Mutex<Outbox>,
-    bell: Notify,
+    /// Whether something was left here since the connection last looked.
+    has_rung: AtomicBool,
+    reader: AtomicWaker,
 }
 
 impl Mailbox {
     /// An empty one.
-    pub(super) fn new(connection: ConnectionId, format: Format, limits: OutboxLimits) -> Self {
+    pub(super) fn new(connection: ConnectionId, wire: Wire, limits: OutboxLimits) -> Self {
         Self {
             connection,
-            format,
+            wire,
             outbox: Mutex::new(Outbox::new(limits, Instant::now())),
-            bell: Notify::new(),
+            has_rung: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
         }
     }
 
@@ -43,21 +50,51 @@ impl Mailbox {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns once something was left here since it last returned.
+    /// Ready once something was left here since it last was. For one task: the connection's own.
+    pub(super) fn poll_rung(&self, cx: &Context<'_>) -> Poll<()> {
+        self.reader.register(cx.waker());
+        if self.has_rung.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Returns once that is so.
+    #[cfg(test)]
     pub(super) async fn rung(&self) {
-        self.bell.notified().await;
+        std::future::poll_fn(|cx| self.poll_rung(cx)).await;
+    }
+
+    /// Whoever rings twice before the connection has looked wakes it once.
+    pub(super) fn ring(&self) {
+        if !self.has_rung.swap(true, Ordering::AcqRel) {
+            self.reader.wake();
+        }
+    }
+
+    /// The connection is to end.
+    pub(super) fn close(&self, code: CloseCode) {
+        self.lock().close(code);
+        self.ring();
     }
 
     /// Leaves a frame for this connection alone.
     pub(super) fn push_own(&self, frame: &ServerFrame) {
-        self.lock().push_own(self.format.encode(frame));
-        self.bell.notify_one();
+        self.push_own_frame(Frame::of(self.wire, frame));
+    }
+
+    /// The same by the connection itself, which needs no bell to look.
+    pub(super) fn reply(&self, frame: &ServerFrame) {
+        self.lock().push_own(Frame::of(self.wire, frame));
+    }
+
+    /// The same, as it is to be written.
+    pub(super) fn push_own_frame(&self, frame: Frame) {
+        self.lock().push_own(frame);
+        self.ring();
     }
 
     /// Starts, or starts anew, what is sent of a table.
     pub(super) fn follow(&self, table: TableId, subscribed: &ServerFrame) {
-        self.lock().follow(table, self.format.encode(subscribed));
-        self.bell.notify_one();
+        self.lock().follow(table, Frame::of(self.wire, subscribed));
+        self.ring();
     }
 
     /// Leaves a frame of a table.
@@ -68,20 +105,20 @@ impl Mailbox {
             Pushed::Conflated { frames } => metrics::conflated(frames),
             Pushed::NotFollowed => return,
         }
-        self.bell.notify_one();
+        self.ring();
     }
 
     /// Ends what is sent of a table, and tells the client why.
     pub(super) fn drop_table(&self, table: TableId, feed: FeedId, reason: &'static str) {
         let frame = ServerFrame::Unsubscribed { table, reason };
-        self.lock().drop_table(table, feed, self.format.encode(&frame));
-        self.bell.notify_one();
+        self.lock().drop_table(table, feed, Frame::of(self.wire, &frame));
+        self.ring();
     }
 
     /// The list of tables has changed.
     pub(super) fn push_lobby(&self) {
         self.lock().push_lobby();
-        self.bell.notify_one();
+        self.ring();
     }
 
     /// What is to be sent of a table is this snapshot, if one is due.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ::metrics::{counter, gauge, histogram};
+use ::metrics::{Counter, counter, gauge, histogram};
 
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::ServerFrame;
@@ -18,6 +18,17 @@ pub(super) fn disconnected() {
     gauge!("tablecast_gateway_connections").decrement(1.0);
 }
 
+/// A connection was refused before its upgrade.
+pub(super) fn refused(reason: &'static str) {
+    counter!("tablecast_gateway_refused_total", "reason" => reason).increment(1);
+}
+
+/// How many client addresses have connections.
+pub(super) fn addresses(tracked: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of less than 2^52")]
+    gauge!("tablecast_gateway_addresses").set(tracked as f64);
+}
+
 /// We closed a socket.
 pub(super) fn closed(code: CloseCode) {
     counter!("tablecast_gateway_closed_total", "reason" => code.reason()).increment(1);
@@ -28,9 +39,9 @@ pub(super) fn received() {
     counter!("tablecast_gateway_frames_received_total").increment(1);
 }
 
-/// Frames were handed to a socket.
-pub(super) fn sent(frames: usize) {
-    counter!("tablecast_gateway_frames_sent_total").increment(frames as u64);
+/// Frames handed to sockets. Kept by whoever counts: to look a counter up takes longer than to hand a frame over.
+pub(super) fn sent() -> Counter {
+    counter!("tablecast_gateway_frames_sent_total")
 }
 
 /// Frames gave way to a newer snapshot.
@@ -94,6 +105,7 @@ fn class_of(code: &str) -> &'static str {
         "unknown_kind" => "unknown_kind",
         "archived" => "archived",
         "not_identified" => "not_identified",
+        "seat_only" => "seat_only",
         _ => "rule",
     }
 }
@@ -170,4 +182,26 @@ pub(super) fn breaker(is_open: bool) {
 /// Messages of the bus may have been missed.
 pub(super) fn interrupted() {
     counter!("tablecast_gateway_bus_interruptions_total").increment(1);
+}
+
+/// A token was not taken.
+pub(super) fn token_refused(reason: &'static str) {
+    counter!("tablecast_gateway_tokens_refused_total", "reason" => reason).increment(1);
+}
+
+/// The set of keys was asked for.
+pub(super) fn jwks_refreshed(is_ok: bool) {
+    let result = if is_ok { "ok" } else { "failed" };
+    counter!("tablecast_gateway_jwks_refreshes_total", "result" => result).increment(1);
+}
+
+/// How many keys the set has.
+pub(super) fn jwks_keys(keys: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of less than 2^52")]
+    gauge!("tablecast_gateway_jwks_keys").set(keys as f64);
+}
+
+/// A page of another site was refused.
+pub(super) fn origin_refused() {
+    counter!("tablecast_gateway_origins_refused_total").increment(1);
 }

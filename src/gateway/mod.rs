@@ -1,6 +1,9 @@
 //! The gateway role: sessions, the tables they follow, and what each viewer may know.
 
+mod accept;
 mod action;
+mod admission;
+mod auth;
 mod beats;
 mod breaker;
 mod commands;
@@ -17,17 +20,27 @@ mod live_table;
 mod lobby;
 mod mailbox;
 mod metrics;
+mod origin;
 mod outbox;
 mod owners;
 mod page;
+mod registry;
 mod run;
+mod seat_token;
+mod served;
 mod session;
-mod socket;
 mod subscriber;
 mod table_feed;
 mod throttle;
 mod token;
+mod wire;
+mod ws;
 
+pub use auth::{AuthConfig, AuthError};
 pub use config::{ConfigError, GatewayConfig};
+pub use origin::{AllowedOrigin, NoOrigin};
 pub use run::{GatewayError, run};
-pub use token::{Bearer, SecretTooShort, TokenError, TokenSecret, Tokens};
+pub use token::{
+    Audience, Bearer, CheckingKey, Claims, Jwks, JwksError, JwksUrl, KeyError, Policy, SeatBound,
+    SeatClaim, SecretTooShort, SigningKey, TokenError, TokenSecret, Tokens, read_unchecked,
+};

@@ -1,13 +1,15 @@
 //! What waits for one socket. Pure: frames and the time in, the next thing to send out.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
+use litemap::LiteMap;
 use tokio::time::Instant;
 
 use super::throttle::{Bucket, BucketTime, Rate};
+use super::wire::Frame;
 use crate::domain::{TableId, TableSeq};
+use crate::protocol::close::CloseCode;
 
 /// One following of a table by this gateway: a table that is followed anew has another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +36,14 @@ pub(super) struct TableFrame {
     /// The commit it tells of.
     pub seq: TableSeq,
     /// The `commit` frame, or a `snapshot` frame.
-    pub frame: Bytes,
+    pub frame: Frame,
     /// A `snapshot` frame of the same `seq`, for those who asked for views.
-    pub then: Option<Bytes>,
+    pub then: Option<Frame>,
 }
 
 impl TableFrame {
     fn bytes(&self) -> usize {
-        self.frame.len() + self.then.as_ref().map_or(0, Bytes::len)
+        self.frame.len() + self.then.as_ref().map_or(0, Frame::len)
     }
 }
 
@@ -63,7 +65,7 @@ pub(super) enum Pushed {
 #[derive(Debug)]
 pub(super) enum Next {
     /// Send these, in this order.
-    Send(Bytes, Option<Bytes>),
+    Send(Frame, Option<Frame>),
     /// Make the newest snapshot of this table and hand it to [`Outbox::resolve`].
     SnapshotDue(TableId),
     /// Send the newest list of tables.
@@ -85,12 +87,14 @@ pub(super) struct Outbox {
     connection: Bucket,
     /// Taken from the connection's bucket, and no table could use it yet.
     holds_token: bool,
-    own: VecDeque<Bytes>,
-    tables: HashMap<TableId, Waiting>,
+    own: VecDeque<Frame>,
+    /// Few, and most connections have one: a table's entry costs what it holds.
+    tables: LiteMap<TableId, Waiting>,
     /// Tables that have something to send, each once.
     turn: VecDeque<TableId>,
     lobby_due: bool,
     dropped: Vec<(TableId, FeedId)>,
+    closing: Option<CloseCode>,
 }
 
 #[derive(Debug)]
@@ -99,7 +103,7 @@ struct Waiting {
     /// Taken from the table's bucket and not used yet.
     holds_token: bool,
     /// A `subscribed` frame, which goes before everything else of its table and is never conflated.
-    head: Option<Bytes>,
+    head: Option<Frame>,
     body: Body,
     has_turn: bool,
 }
@@ -128,10 +132,11 @@ impl Outbox {
             time,
             holds_token: false,
             own: VecDeque::new(),
-            tables: HashMap::new(),
+            tables: LiteMap::new(),
             turn: VecDeque::new(),
             lobby_due: false,
             dropped: Vec::new(),
+            closing: None,
         }
     }
 
@@ -139,13 +144,38 @@ impl Outbox {
     ///
     /// Has no limit of its own: while [`Outbox::own_waiting`] is over the connection's limit, nothing is
     /// read from the socket that could cause more of them.
-    pub(super) fn push_own(&mut self, frame: Bytes) {
+    pub(super) fn push_own(&mut self, frame: Frame) {
         self.own.push_back(frame);
     }
 
     /// How many own frames wait.
     pub(super) fn own_waiting(&self) -> usize {
         self.own.len()
+    }
+
+    /// The connection is to end, for this reason. The first one stays.
+    pub(super) fn close(&mut self, code: CloseCode) {
+        self.closing.get_or_insert(code);
+    }
+
+    /// Why the connection is to end, if it is.
+    pub(super) fn closing(&self) -> Option<CloseCode> {
+        self.closing
+    }
+
+    /// Gives memory back that a silent connection does not need. What waits is untouched.
+    pub(super) fn rest(&mut self) {
+        if self.own.is_empty() {
+            self.own = VecDeque::new();
+        }
+        if self.turn.is_empty() {
+            self.turn = VecDeque::new();
+        }
+        for (_, waiting) in self.tables.iter_mut() {
+            if waiting.is_empty() {
+                waiting.body = Body::EMPTY;
+            }
+        }
     }
 
     /// The list of tables has changed.
@@ -159,10 +189,13 @@ impl Outbox {
     }
 
     /// Starts, or starts anew, what is sent of a table: a `subscribed` frame, then what is pushed after it.
-    pub(super) fn follow(&mut self, table: TableId, subscribed: Bytes) {
-        let bucket = || Bucket::full(self.limits.table_rate, &self.time);
+    pub(super) fn follow(&mut self, table: TableId, subscribed: Frame) {
+        if self.tables.is_empty() {
+            // Room for more comes with the second table.
+            self.tables = LiteMap::with_capacity(1);
+        }
         let waiting = self.tables.entry(table).or_insert_with(|| Waiting {
-            bucket: bucket(),
+            bucket: Bucket::full(self.limits.table_rate, &self.time),
             holds_token: false,
             head: None,
             body: Body::EMPTY,
@@ -181,7 +214,7 @@ impl Outbox {
     }
 
     /// Nothing more of this table is sent, by no wish of the client: it is told so.
-    pub(super) fn drop_table(&mut self, table: TableId, feed: FeedId, unsubscribed: Bytes) {
+    pub(super) fn drop_table(&mut self, table: TableId, feed: FeedId, unsubscribed: Frame) {
         self.unfollow(table);
         self.push_own(unsubscribed);
         self.dropped.push((table, feed));
@@ -291,7 +324,7 @@ impl Outbox {
 }
 
 enum First {
-    Frame(Bytes, Option<Bytes>),
+    Frame(Frame, Option<Frame>),
     SnapshotDue,
     Nothing,
 }
@@ -323,10 +356,6 @@ impl Waiting {
             return First::Nothing;
         };
         *bytes -= first.bytes();
-        if frames.is_empty() {
-            // Most tables are idle most of the time: give the memory back.
-            *frames = VecDeque::new();
-        }
         self.holds_token = false;
         First::Frame(first.frame, first.then)
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -14,16 +13,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use super::accept;
+use super::admission::Admission;
+use super::auth::AuthError;
 use super::breaker::Breaker;
 use super::commands::Dispatcher;
 use super::config::{ConfigError, GatewayConfig};
-use super::connection::Served;
 use super::feed_task::{self, FeedContext};
 use super::http::{self, Shared};
 use super::hub::Hub;
 use super::lobby;
+use super::metrics;
+use super::origin::AllowedOrigins;
 use super::owners::{self, Owners};
-use super::token::Tokens;
+use super::registry::Registry;
+use super::served::Served;
 use crate::bus::Bus;
 use crate::catalog::Catalog;
 use crate::protocol::request::{GatewayBeat, encode};
@@ -41,6 +45,9 @@ pub enum GatewayError {
     /// Options that do not go together.
     #[error("the gateway cannot be configured like this")]
     Config(#[from] ConfigError),
+    /// A key that cannot be used.
+    #[error("players' tokens cannot be checked")]
+    Auth(#[from] AuthError),
     /// The listener.
     #[error("the gateway cannot accept connections")]
     Accept {
@@ -75,37 +82,41 @@ pub async fn run(
     let tasks = Tasks::default();
     let readiness = Readiness::new();
     let owners = Owners::new(config.care(), time.1.clone());
-    let served = served(&config, &bus, &catalog, time, &owners, &tasks, &shutdown);
+    let served = served(&config, &bus, &catalog, time, &owners, &tasks)?;
     let mut shared_tasks = JoinSet::new();
-    let (board, breaker) = (Arc::clone(&served.board), Arc::clone(&served.breaker));
+    let (board, breaker) = (Arc::clone(&served.board), Arc::clone(&served.dispatcher.breaker));
     let stop = || tasks.stop.clone();
     shared_tasks.spawn(lobby::run(board, bus.clone(), readiness.part("lobby"), stop()));
     let (patience, ready) = (config.bus_patience, readiness.part("bus"));
     shared_tasks.spawn(breaker.run(bus.clone(), served.clock, patience, ready, stop()));
-    let (hub, breaker) = (Arc::clone(&served.hub), Arc::clone(&served.breaker));
+    let (hub, breaker) = (Arc::clone(&served.hub), Arc::clone(&served.dispatcher.breaker));
     shared_tasks.spawn(owners::run(owners, hub, bus.clone(), breaker, stop()));
+    let bus_states = served.dispatcher.breaker.states();
+    shared_tasks.spawn(Arc::clone(&served.registry).run(bus_states, shutdown.clone()));
     shared_tasks.spawn(beat(Arc::clone(&served.gateway), bus.clone(), stop()));
+    if let Some(jwks) = served.tokens.jwks() {
+        shared_tasks.spawn(Arc::clone(jwks).run(stop()));
+    }
     readiness.set_ready();
     let gateway = Arc::clone(&served.gateway);
     let shared = Shared {
         guest_ttl: config.guest_tokens.then_some(config.guest_token_ttl),
+        origins: AllowedOrigins::new(&config.allow_origin),
         catalog,
         served,
+        admission: Admission::new(
+            config.connections_max.get(),
+            config.connections_per_address_max.get(),
+        ),
         connections: tasks.connections.clone(),
     };
     let router = http::routes(shared).merge(health::routes(readiness.clone(), metrics));
-    let listener = listener.tap_io(|socket| {
-        // A lone frame must not wait for the one after it.
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "a socket keeps its delay");
-        }
-    });
-    let stopping = shutdown.clone().cancelled_owned();
-    let serve = axum::serve(listener, router).with_graceful_shutdown(stopping);
+    let stopping = shutdown.clone();
+    let serve = accept::serve(listener, router, config.request_timeout, stopping);
     let ended = tokio::select! {
         // Why it ended, if it was not told to, before the news that it was.
         biased;
-        ended = serve.into_future() => ended.map_err(|source| GatewayError::Accept { source }),
+        () = serve => Ok(()),
         Some(Err(source)) = shared_tasks.join_next() => Err(GatewayError::SharedTask { source }),
         () = overdue(&shutdown, config.drain_timeout) => Ok(()),
     };
@@ -152,8 +163,7 @@ fn served(
     (clock, entropy): (Clock, Entropy),
     owners: &Arc<Owners>,
     tasks: &Tasks,
-    shutdown: &CancellationToken,
-) -> Arc<Served> {
+) -> Result<Arc<Served>, AuthError> {
     let gateway: Arc<str> = format!("{:016x}", u64::from_le_bytes(entropy.bytes())).into();
     let breaker = Breaker::new(clock.now());
     let context = FeedContext {
@@ -181,21 +191,23 @@ fn served(
         entropy: entropy.clone(),
         room: Semaphore::new(config.commands_waiting_max.get()),
     });
-    Arc::new(Served {
+    Ok(Arc::new(Served {
         gateway,
         hub,
         board: Arc::default(),
         dispatcher,
-        breaker,
+        registry: Arc::new(Registry::new(*breaker.states().borrow())),
         entropy,
-        tokens: Tokens::new(&config.token_secret),
+        tokens: config.auth.tokens()?,
         session: config.session_limits(),
         outbox: config.outbox_limits(),
         slow_timeout: config.slow_timeout,
+        send_buffer: config.socket_buffer.get(),
+        deflates: !config.no_deflate,
+        sent: metrics::sent(),
         clock,
-        shutdown: shutdown.clone(),
         next_connection: AtomicU64::new(0),
-    })
+    }))
 }
 
 /// Everything that runs, in the order in which it lets go: connections leave their tables, feeds tell the

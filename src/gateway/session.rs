@@ -5,11 +5,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::action::{Action, Ask, Incoming};
 use super::commands::Wish;
+use super::metrics;
 use super::throttle::{Bucket, BucketTime, Rate};
-use super::token::{Bearer, TokenError, Tokens};
+use super::token::{Bearer, SeatBound, TokenError, Tokens};
 use crate::domain::{CommandId, Identity, TableId, TableSeq, Timestamp};
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::{ClientFrame, Deliver, Format, ServerFrame};
@@ -38,6 +40,10 @@ pub(super) struct SessionLimits {
 pub(super) const BAD_FRAMES: NonZeroU32 = NonZeroU32::new(10).expect("ten is not zero");
 /// Pings without any sign of life before the socket is closed.
 const PINGS_UNANSWERED: u32 = 3;
+/// Frames that wait until it is known whose they are.
+const HELD_MAX: usize = 64;
+/// When it is worth sending a frame again that found too many before it.
+const HELD_RETRY: Duration = Duration::from_secs(1);
 /// When it is worth sending a command again that found too many before it.
 const BUSY_RETRY_MS: u64 = 250;
 
@@ -48,6 +54,10 @@ pub(super) struct Session {
     limits: SessionLimits,
     tokens: Tokens,
     bearer: Option<Bearer>,
+    /// When the bearer's token is believed no more.
+    ends_at: Option<Instant>,
+    /// Frames that came after a `hello` whose key is looked for.
+    held: Option<VecDeque<ClientFrame>>,
     subscriptions: BTreeMap<TableId, Deliver>,
     /// Commands that wait for an earlier one to the same table; an entry for each table with one under way.
     lines: BTreeMap<TableId, VecDeque<Ask>>,
@@ -70,6 +80,8 @@ impl Session {
             limits,
             tokens,
             bearer: None,
+            ends_at: None,
+            held: None,
             subscriptions: BTreeMap::new(),
             lines: BTreeMap::new(),
             commands: 0,
@@ -90,6 +102,7 @@ impl Session {
         ServerFrame::Welcome {
             player: who.map(|who| who.player.clone()),
             name: who.map(|who| who.name.clone()),
+            expires_at: self.bearer.as_ref().map(|bearer| bearer.expires_at),
             now: wall,
             ping_interval_ms: ping_interval_ms.unwrap_or(u64::MAX),
             frame_bytes_max: self.limits.frame_bytes_max,
@@ -100,6 +113,11 @@ impl Session {
     /// Whose connection this is.
     pub(super) fn identity(&self) -> Option<&Identity> {
         self.bearer.as_ref().map(|bearer| &bearer.identity)
+    }
+
+    /// The one seat that the token is for, if it is for one.
+    fn seat(&self) -> Option<SeatBound> {
+        self.bearer.as_ref().and_then(|bearer| bearer.seat)
     }
 
     /// A message came.
@@ -132,7 +150,7 @@ impl Session {
         if let Err(wait) = self.rate.try_take(now) {
             return vec![throttled(frame, wait)];
         }
-        self.on_frame(frame, wall)
+        self.on_frame(frame, now, wall)
     }
 
     fn on_malformed(&mut self, message: String, now: Instant) -> Vec<Action> {
@@ -142,14 +160,29 @@ impl Session {
         vec![error("malformed", message)]
     }
 
-    fn on_frame(&mut self, frame: ClientFrame, wall: Timestamp) -> Vec<Action> {
+    fn on_frame(&mut self, frame: ClientFrame, now: Instant, wall: Timestamp) -> Vec<Action> {
+        let is_ping = matches!(frame, ClientFrame::Ping { .. });
+        if let Some(held) = self.held.as_mut().filter(|_| !is_ping) {
+            if held.len() >= HELD_MAX {
+                return vec![throttled(frame, HELD_RETRY)];
+            }
+            held.push_back(frame);
+            return vec![];
+        }
         match frame {
-            ClientFrame::Hello { token } => self.on_hello(&token, wall),
+            ClientFrame::Hello { token } => self.on_hello(token, now, wall),
             ClientFrame::Open { id, kind, setup, options, seats } => {
+                if let Some(bound) = self.seat() {
+                    return vec![rejected(id, None, bound.refusal())];
+                }
                 let wish = Wish { kind, setup, options, seats };
                 self.on_command(id, None, |id, by| Ask::Open { id, by, wish })
             }
-            ClientFrame::Command { id, table, command } => {
+            ClientFrame::Command { id, table, mut command } => {
+                let allowed = self.seat().map(|bound| bound.allow(table, &mut command));
+                if let Some(Err(refusal)) = allowed {
+                    return vec![rejected(id, Some(table), refusal)];
+                }
                 self.on_command(id, Some(table), |id, by| Ask::Command { id, by, table, command })
             }
             ClientFrame::Subscribe { table, cursor, deliver } => {
@@ -171,11 +204,40 @@ impl Session {
         }
     }
 
-    fn on_hello(&mut self, token: &str, wall: Timestamp) -> Vec<Action> {
-        let bearer = match self.tokens.check(token, wall) {
+    fn on_hello(&mut self, token: String, now: Instant, wall: Timestamp) -> Vec<Action> {
+        match self.tokens.check(&token, wall) {
+            Err(TokenError::UnknownKey) => {
+                self.held = Some(VecDeque::new());
+                vec![Action::FindKey(token)]
+            }
+            checked => self.on_checked(checked, now, wall),
+        }
+    }
+
+    /// The key of a token was looked for: what came after the `hello` goes on.
+    pub(super) fn on_found(
+        &mut self,
+        checked: Result<Bearer, TokenError>,
+        now: Instant,
+        wall: Timestamp,
+    ) -> Vec<Action> {
+        let held = self.held.take();
+        let mut actions = self.on_checked(checked, now, wall);
+        for frame in held.into_iter().flatten() {
+            actions.extend(self.on_frame(frame, now, wall));
+        }
+        actions
+    }
+
+    fn on_checked(
+        &mut self,
+        checked: Result<Bearer, TokenError>,
+        now: Instant,
+        wall: Timestamp,
+    ) -> Vec<Action> {
+        let bearer = match checked {
             Ok(bearer) => bearer,
-            Err(TokenError::Expired) => return vec![Action::Close(CloseCode::TokenExpired)],
-            Err(TokenError::Bad) => return vec![Action::Close(CloseCode::BadToken)],
+            Err(error) => return vec![refused(error)],
         };
         let before = self.bearer.as_ref().map(|bearer| &bearer.identity.player);
         if before.is_some_and(|before| *before != bearer.identity.player) {
@@ -183,6 +245,8 @@ impl Session {
             return vec![error("already_identified", message.to_owned())];
         }
         let is_new = before.is_none();
+        let left = bearer.ends_at().as_millis().saturating_sub(wall.as_millis());
+        self.ends_at = now.checked_add(Duration::from_millis(left));
         self.bearer = Some(bearer);
         let mut actions = vec![Action::Reply(self.welcome(wall))];
         if is_new {
@@ -262,23 +326,21 @@ impl Session {
 
     /// When [`Session::on_time`] is to be called next.
     pub(super) fn wake_at(&self) -> Instant {
-        if self.has_spoken {
-            self.ping_at
-        } else {
-            self.ping_at.min(self.opened_at + self.limits.hello_timeout)
-        }
+        let hello_by = self.opened_at + self.limits.hello_timeout;
+        let hello_by = Some(hello_by).filter(|_| !self.has_spoken);
+        let also = [hello_by, self.ends_at];
+        also.into_iter().flatten().fold(self.ping_at, Instant::min)
     }
 
     /// Some time has passed.
-    pub(super) fn on_time(&mut self, now: Instant, wall: Timestamp) -> Vec<Action> {
+    pub(super) fn on_time(&mut self, now: Instant) -> Vec<Action> {
         let is_mute =
             !self.has_spoken && now.duration_since(self.opened_at) >= self.limits.hello_timeout;
         let silence = now.duration_since(self.heard_at);
         if is_mute || silence >= self.limits.ping_interval * PINGS_UNANSWERED {
             return vec![Action::Close(CloseCode::PingTimeout)];
         }
-        let has_expired = |bearer: &Bearer| bearer.expires_at <= wall;
-        if self.bearer.as_ref().is_some_and(has_expired) {
+        if self.ends_at.is_some_and(|ends_at| ends_at <= now) {
             return vec![Action::Close(CloseCode::TokenExpired)];
         }
         if now < self.ping_at {
@@ -286,6 +348,28 @@ impl Session {
         }
         self.ping_at = now + self.limits.ping_interval;
         vec![Action::Ping]
+    }
+}
+
+/// A token was not taken.
+fn refused(error: TokenError) -> Action {
+    metrics::token_refused(error.reason());
+    debug!(reason = error.reason(), "a token was refused: {error}");
+    match error {
+        TokenError::Expired => Action::Close(CloseCode::TokenExpired),
+        TokenError::KeysUnavailable { retry_after } => Action::Reply(ServerFrame::Error {
+            code: "keys_unavailable",
+            message: "whether your token is good cannot be known now: say hello again".to_owned(),
+            retry_after_ms: Some(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX).max(1)),
+        }),
+        TokenError::NotYet
+        | TokenError::Malformed
+        | TokenError::NotOurs
+        | TokenError::WrongIssuer
+        | TokenError::WrongAudience
+        | TokenError::NoPlayer
+        | TokenError::BadName
+        | TokenError::UnknownKey => Action::Close(CloseCode::BadToken),
     }
 }
 

@@ -8,7 +8,6 @@ use super::live_table::LiveTable;
 use super::mailbox::Mailbox;
 use super::metrics;
 use super::outbox::TableFrame;
-use crate::catalog::FannedOut;
 use crate::domain::{PlayerId, TableId, TableSeq, Viewer};
 use crate::protocol::frame::{Deliver, ServerFrame};
 
@@ -51,21 +50,15 @@ impl Subscriber {
         subscriber
     }
 
-    /// Hands over one commit, which has just been folded.
-    pub(super) fn push(
-        &self,
-        table: TableId,
-        live: &mut LiveTable,
-        commit: &dyn FannedOut,
-        now: Instant,
-    ) {
-        let format = self.mailbox.format;
+    /// Hands over the last commit.
+    pub(super) fn push(&self, table: TableId, live: &mut LiveTable, now: Instant) {
+        let wire = self.mailbox.wire;
         let frame = TableFrame {
-            seq: commit.seq(),
-            frame: commit.frame(self.viewer, format),
+            seq: live.last_seq(),
+            frame: live.last_commit(self.viewer, wire),
             then: match self.deliver {
                 Deliver::Events => None,
-                Deliver::Views => Some(live.snapshot(self.viewer, format)),
+                Deliver::Views => Some(live.snapshot(self.viewer, wire)),
             },
         };
         self.mailbox.push(table, frame, now);
@@ -84,7 +77,7 @@ impl Subscriber {
     pub(super) fn start_over(&self, table: TableId, live: &mut LiveTable) {
         self.announce(table, live, false);
         let seq = live.last_seq();
-        let frame = live.snapshot(self.viewer, self.mailbox.format);
+        let frame = live.snapshot(self.viewer, self.mailbox.wire);
         let then = None;
         self.mailbox.push(table, TableFrame { seq, frame, then }, Instant::now());
     }
@@ -94,20 +87,17 @@ impl Subscriber {
         &self,
         table: TableId,
         live: &mut LiveTable,
-        missed: &[Arc<dyn FannedOut>],
+        cursor: TableSeq,
     ) {
         self.announce(table, live, true);
         let now = Instant::now();
+        let wire = self.mailbox.wire;
         let last = live.last_seq();
-        for commit in missed {
-            // Older snapshots are not kept: views start with that of the last commit.
-            let wants_view = self.deliver == Deliver::Views && commit.seq() == last;
-            let frame = TableFrame {
-                seq: commit.seq(),
-                frame: commit.frame(self.viewer, self.mailbox.format),
-                then: wants_view.then(|| live.snapshot(self.viewer, self.mailbox.format)),
-            };
-            self.mailbox.push(table, frame, now);
+        // Older snapshots are not kept: views start with that of the last commit.
+        let mut view = (self.deliver == Deliver::Views).then(|| live.snapshot(self.viewer, wire));
+        for (seq, frame) in live.commits_after(cursor, self.viewer, wire) {
+            let then = view.take_if(|_| seq == last);
+            self.mailbox.push(table, TableFrame { seq, frame, then }, now);
         }
     }
 

@@ -12,10 +12,10 @@ use super::live_table::{LiveTable, Resume, Taken};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::outbox::{FeedId, TableFrame};
 use super::subscriber::{Join, Subscriber};
+use super::wire::Wire;
 use crate::bus::Entry;
 use crate::catalog::{FannedOut, FoldError};
 use crate::domain::{Kind, PlayerId, PresenceChange, StreamSeq, TableId, Viewer, WorkerId};
-use crate::protocol::frame::Format;
 
 /// One followed table.
 ///
@@ -140,7 +140,7 @@ impl Feed {
             return;
         };
         if let Some(subscriber) = subscribers.get(&mailbox.connection) {
-            let frame = live.snapshot(subscriber.viewer, mailbox.format);
+            let frame = live.snapshot(subscriber.viewer, mailbox.wire);
             let seq = live.last_seq();
             let then = None;
             // Under the feed's lock nobody else pushes frames of this table.
@@ -151,7 +151,7 @@ impl Feed {
     /// What anyone may know, if the table is in memory.
     pub(super) fn spectator_snapshot(&self) -> Option<Bytes> {
         match &mut self.lock().phase {
-            Phase::Live(live) => Some(live.snapshot(Viewer::Spectator, Format::Json)),
+            Phase::Live(live) => Some(live.snapshot(Viewer::Spectator, Wire::Json).payload()),
             Phase::Loading(_) | Phase::Closed => None,
         }
     }
@@ -304,9 +304,9 @@ impl State {
         };
         let cursor = join.cursor;
         let subscriber = Subscriber::new(join, live);
-        match live.resume(cursor) {
-            Resume::Snapshot => subscriber.start_over(table, live),
-            Resume::Commits(commits) => subscriber.start_after_cursor(table, live, &commits),
+        match (live.resume(cursor), cursor) {
+            (Resume::Commits, Some(cursor)) => subscriber.start_after_cursor(table, live, cursor),
+            (Resume::Snapshot | Resume::Commits, _) => subscriber.start_over(table, live),
         }
         let has_seat = subscriber.viewer.seat().is_some();
         let connection = subscriber.mailbox.connection;
@@ -330,7 +330,7 @@ impl State {
                 subscriber.start_over(table, live);
                 continue;
             }
-            subscriber.push(table, live, commit, now);
+            subscriber.push(table, live, now);
         }
         if anyone_moved {
             self.note_presence();

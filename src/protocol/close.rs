@@ -1,4 +1,5 @@
-//! Every reason for which we close a socket. 4000 to 4499: come back. 4500 to 4999: do not.
+//! Every reason for which we close a socket. 4000 to 4499: come back. 4500 to 4999: do not. Under 2000: WebSocket's own,
+//! for clients that do not speak it.
 
 /// A WebSocket close code of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,10 @@ pub enum CloseCode {
     BadToken,
     /// Frames kept coming in spite of `throttled` answers.
     Flood,
+    /// Not WebSocket.
+    ProtocolError,
+    /// Text that is not UTF-8.
+    NotUtf8,
 }
 
 impl CloseCode {
@@ -39,6 +44,8 @@ impl CloseCode {
             Self::WrongFormat => 4502,
             Self::BadToken => 4503,
             Self::Flood => 4504,
+            Self::ProtocolError => 1002,
+            Self::NotUtf8 => 1007,
         }
     }
 
@@ -55,6 +62,8 @@ impl CloseCode {
             Self::WrongFormat => "wrong_format",
             Self::BadToken => "bad_token",
             Self::Flood => "flood",
+            Self::ProtocolError => "protocol_error",
+            Self::NotUtf8 => "not_utf8",
         }
     }
 }

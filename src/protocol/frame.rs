@@ -174,6 +174,9 @@ pub enum ServerFrame {
         player: Option<PlayerId>,
         /// As shown to others.
         name: Option<String>,
+        /// When the token stops to be good: say `hello` with another one before.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        expires_at: Option<Timestamp>,
         /// The gateway's clock, to correct deadlines by.
         now: Timestamp,
         /// We send a WebSocket ping this often; a socket silent for three of them is closed.

@@ -7,7 +7,12 @@ use tokio::net::TcpStream;
 use crate::stage::{Stage, open};
 
 /// Status, head and body.
-async fn call(stage: &Stage, method: &str, path: &str, body: &str) -> (u16, String, String) {
+pub(crate) async fn call(
+    stage: &Stage,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> (u16, String, String) {
     let mut tcp = TcpStream::connect(stage.address).await.expect("a listener");
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\

@@ -9,6 +9,8 @@ mod socket;
 #[path = "../support/tiny_worker.rs"]
 mod tiny_worker;
 
+mod admission;
+mod auth;
 mod chess;
 mod elsewhere;
 mod http;

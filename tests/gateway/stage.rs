@@ -31,7 +31,7 @@ struct Line {
     gateway: GatewayConfig,
 }
 
-const SECRET: &str = "a secret of at least thirty-two bytes";
+pub(crate) const SECRET: &str = "a secret of at least thirty-two bytes";
 
 /// One gateway, one worker, and the wires between them.
 pub(crate) struct Stage {

@@ -30,11 +30,19 @@ impl Socket {
         address: SocketAddr,
         offer: Option<&str>,
     ) -> Result<Self, tungstenite::Error> {
+        let offer = offer.map(|offer| ("Sec-WebSocket-Protocol", offer));
+        Self::try_connect_with(address, offer.as_slice()).await
+    }
+
+    /// With these headers beside those of every upgrade.
+    pub(crate) async fn try_connect_with(
+        address: SocketAddr,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Self, tungstenite::Error> {
         let tcp = TcpStream::connect(address).await.expect("a listener");
         let mut request = format!("ws://{address}/ws").into_client_request()?;
-        if let Some(offer) = offer {
-            let value = offer.parse().expect("a header value");
-            request.headers_mut().insert("Sec-WebSocket-Protocol", value);
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a header value"));
         }
         let (stream, response) = client_async(request, tcp).await?;
         let chosen = response.headers().get("Sec-WebSocket-Protocol");

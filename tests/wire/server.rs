@@ -25,14 +25,16 @@ struct GameView {
 }
 
 fn connection_frames() -> Vec<Golden> {
-    let welcome = |player: Option<&str>| ServerFrame::Welcome {
+    let welcome_until = |player: Option<&str>, expires_at| ServerFrame::Welcome {
         player: player.map(|player| player.parse().expect("an id")),
         name: player.map(|_| "Nok".to_owned()),
+        expires_at,
         now: AT,
         ping_interval_ms: 20_000,
         frame_bytes_max: 65_536,
         subscriptions_max: 64,
     };
+    let welcome = |player| welcome_until(player, None);
     let error = |code, retry_after_ms| ServerFrame::Error {
         code,
         message: "in a sentence".to_owned(),
@@ -42,6 +44,7 @@ fn connection_frames() -> Vec<Golden> {
     vec![
         Golden::of("welcome_spectator", &welcome(None)),
         Golden::of("welcome_player", &welcome(Some("guest-1"))),
+        Golden::of("welcome_expiring", &welcome_until(Some("guest-1"), Some(AT))),
         Golden::of("pong", &ServerFrame::Pong { data: 7, now: AT }),
         Golden::of("status_unavailable", &status(BusStatus::Unavailable)),
         Golden::of("status_ok", &status(BusStatus::Ok)),

@@ -128,7 +128,7 @@ impl Scene {
             connection_rate: Rate::per_second(many, many),
         };
         let id = ConnectionId(number);
-        Arc::new(Mailbox::new(id, Format::Json, limits))
+        Arc::new(Mailbox::new(id, Wire::Json, limits))
     }
 
     fn join(&self, mailbox: &Arc<Mailbox>, table: TableId, cursor: Option<u64>) -> Arc<Feed> {
@@ -165,7 +165,7 @@ async fn frames(mailbox: &Mailbox, feed: &Feed, count: usize) -> Vec<String> {
         let next = mailbox.lock().next(tokio::time::Instant::now());
         match next {
             Next::Send(frame, _) => {
-                let frame: serde_json::Value = serde_json::from_slice(&frame).unwrap();
+                let frame: serde_json::Value = serde_json::from_slice(&frame.payload()).unwrap();
                 let name = frame["type"].as_str().unwrap();
                 frames.push(match frame.get("seq") {
                     Some(seq) => format!("{name} {seq}"),

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::Timestamp;
+use crate::gateway::wire::Wire;
 
 fn rate(burst: u32, per_second: u32) -> Rate {
     Rate::per_second(NonZeroU32::new(burst).unwrap(), NonZeroU32::new(per_second).unwrap())
@@ -23,8 +24,8 @@ fn table(number: u8) -> TableId {
     TableId::new(Timestamp::from_millis(1), [number; 10])
 }
 
-fn text(text: impl Into<String>) -> Bytes {
-    Bytes::from(text.into())
+fn text(text: impl Into<String>) -> Frame {
+    Frame::encode(Wire::Json, |out| out.extend_from_slice(text.into().as_bytes()))
 }
 
 fn commit(seq: u64) -> TableFrame {
@@ -42,7 +43,7 @@ fn drain(outbox: &mut Outbox, now: Instant, newest: u64) -> Vec<String> {
         match outbox.next(now) {
             Next::Send(frame, then) => {
                 for frame in std::iter::once(frame).chain(then) {
-                    sent.push(String::from_utf8(frame.to_vec()).unwrap());
+                    sent.push(String::from_utf8(frame.payload().to_vec()).unwrap());
                 }
             }
             Next::SnapshotDue(table) => outbox.resolve(table, snapshot(newest), now),
@@ -245,7 +246,7 @@ impl World {
     fn take(&mut self, frames: usize) {
         for _ in 0..frames {
             match self.outbox.next(self.now) {
-                Next::Send(frame, _) => self.client.on_frame(&frame, self.newest),
+                Next::Send(frame, _) => self.client.on_frame(&frame.payload(), self.newest),
                 Next::SnapshotDue(due) => {
                     let number = (0u8..3).find(|number| table(*number) == due).unwrap();
                     let seq = self.newest[usize::from(number)];

@@ -1,7 +1,8 @@
 use serde_json::json;
 
 use super::*;
-use crate::gateway::token::TokenSecret;
+use crate::domain::Seat;
+use crate::gateway::token::{Claims, Jwks, Policy, SigningKey, TokenSecret};
 
 const WALL: Timestamp = Timestamp::from_millis(1_795_000_000_000);
 
@@ -149,11 +150,11 @@ fn a_token_is_good_until_it_expires_and_can_be_renewed() {
     let token = scene.token("nok", 60);
     scene.send(&json!({ "type": "hello", "token": token }));
     scene.wait(Duration::from_secs(50));
-    let actions = scene.session.on_time(scene.now, scene.wall);
+    let actions = scene.session.on_time(scene.now);
     assert_eq!(actions, [Action::Ping]);
     scene.send(&json!({ "type": "ping" }));
     scene.wait(Duration::from_secs(20));
-    let actions = scene.session.on_time(scene.now, scene.wall);
+    let actions = scene.session.on_time(scene.now);
     assert_eq!(actions, [Action::Close(CloseCode::TokenExpired)]);
 }
 
@@ -172,21 +173,21 @@ fn a_mute_connection_and_a_silent_one_are_closed() {
     let mut scene = Scene::new();
     scene.wait(Duration::from_secs(20));
     assert_eq!(scene.session.wake_at(), scene.now);
-    assert_eq!(scene.session.on_time(scene.now, scene.wall), [Action::Ping]);
+    assert_eq!(scene.session.on_time(scene.now), [Action::Ping]);
     // A pong is a sign of life, but says nothing.
     scene.session.on_message(Incoming::Control, scene.now, scene.wall);
     scene.wait(Duration::from_secs(10));
     let closed = [Action::Close(CloseCode::PingTimeout)];
-    assert_eq!(scene.session.on_time(scene.now, scene.wall), closed);
+    assert_eq!(scene.session.on_time(scene.now), closed);
 
     let mut scene = Scene::new();
     scene.send(&json!({ "type": "watch_lobby" }));
     for _ in 0..2 {
         scene.wait(Duration::from_secs(20));
-        assert_eq!(scene.session.on_time(scene.now, scene.wall), [Action::Ping]);
+        assert_eq!(scene.session.on_time(scene.now), [Action::Ping]);
     }
     scene.wait(Duration::from_secs(20));
-    assert_eq!(scene.session.on_time(scene.now, scene.wall), closed);
+    assert_eq!(scene.session.on_time(scene.now), closed);
 }
 
 #[test]
@@ -220,4 +221,83 @@ fn bad_frames_are_forgiven_in_time() {
     assert_eq!(scene.send(&json!("?")), closed);
     scene.wait(Duration::from_secs(6));
     assert_eq!(code_of(&scene.send(&json!("?"))), "malformed");
+}
+
+#[test]
+fn what_comes_while_a_key_is_looked_for_waits_in_its_order() {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let mut scene = Scene::new();
+    let url = "http://127.0.0.1:1/".parse().unwrap();
+    let jwks = Jwks::new(url, Duration::from_secs(600)).unwrap();
+    scene.session.tokens = Tokens::with(None, vec![], Some(jwks), Policy::default());
+    let pem = include_bytes!("../../../tests/support/keys/ed-1.private.pem");
+    let signer = SigningKey::from_pem(pem, Some("ed-1".to_owned())).unwrap();
+    let exp = Some(WALL.as_millis() / 1000 + 60);
+    let claims = Claims { sub: Some("nok".to_owned()), exp, ..Claims::default() };
+    let token = signer.sign(&claims).unwrap();
+    let hello = json!({ "type": "hello", "token": token });
+    assert_eq!(scene.send(&hello), [Action::FindKey(token)]);
+    assert_eq!(scene.command("a", table(1)), []);
+    assert_eq!(scene.send(&json!({ "type": "subscribe", "table": table(2) })), []);
+    // A ping measures the way, so it does not wait.
+    let pong = scene.send(&json!({ "type": "ping" }));
+    assert!(matches!(pong[..], [Action::Reply(ServerFrame::Pong { .. })]));
+
+    let identity = Identity { player: "nok".parse().unwrap(), name: "nok".to_owned() };
+    let bearer = Bearer { identity, expires_at: WALL.plus_millis(60_000), seat: None };
+    let actions = scene.session.on_found(Ok(bearer), scene.now, scene.wall);
+    assert!(
+        matches!(
+            &actions[..],
+            [
+                Action::Reply(ServerFrame::Welcome { expires_at: Some(_), .. }),
+                Action::Ask(_),
+                Action::Follow { .. }
+            ]
+        ),
+        "{actions:?}"
+    );
+    // Nothing waits any more, and expiry is an appointment.
+    scene.wait(Duration::from_secs(1));
+    assert!(matches!(scene.send(&json!({ "type": "watch_lobby" }))[..], [Action::WatchLobby]));
+    scene.session.ping_at = scene.now + Duration::from_secs(600);
+    assert_eq!(scene.session.wake_at(), scene.now + Duration::from_secs(64));
+}
+
+#[test]
+fn a_key_that_cannot_be_had_now_leaves_everything_as_it_was() {
+    let mut scene = Scene::new();
+    scene.hello();
+    scene.session.held = Some(VecDeque::new());
+    for _ in 0..HELD_MAX {
+        scene.session.held.as_mut().unwrap().push_back(ClientFrame::WatchLobby);
+    }
+    // What waits is bounded, and what is over it is told so.
+    assert_eq!(code_of(&scene.command("over", table(1))), "throttled");
+    let retry_after = Duration::from_secs(3);
+    let error = Err(TokenError::KeysUnavailable { retry_after });
+    let actions = scene.session.on_found(error, scene.now, scene.wall);
+    assert_eq!(code_of(&actions[..1]), "keys_unavailable");
+    assert_eq!(actions.len(), 1 + HELD_MAX);
+    assert_eq!(scene.session.identity().unwrap().name, "nok");
+    assert_eq!(asked(&scene.command("a", table(1))), "a");
+}
+
+#[test]
+fn a_seat_token_opens_nothing_and_plays_at_its_table_only() {
+    let mut scene = Scene::new();
+    let identity = Identity { player: "seat@t.1".parse().unwrap(), name: "Seat 1".to_owned() };
+    let seat = Some(SeatBound { table: table(1), seat: Seat(1) });
+    let bearer = Bearer { identity, expires_at: WALL.plus_millis(60_000), seat };
+    scene.session.on_found(Ok(bearer), scene.now, scene.wall);
+    let open = json!({ "type": "open", "id": "o", "kind": "chess" });
+    assert_eq!(code_of(&scene.send(&open)), "seat_only");
+    assert_eq!(code_of(&scene.command("a", table(2))), "seat_only");
+    let sit = json!({ "type": "command", "id": "b", "table": table(1), "command": { "type": "table.sit" } });
+    let actions = scene.send(&sit);
+    let [Action::Ask(Ask::Command { command, .. })] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!(command["seat"], 1);
+    // Anyone may watch anything, as a spectator.
+    let watch = json!({ "type": "subscribe", "table": table(2) });
+    assert!(matches!(scene.send(&watch)[..], [Action::Follow { .. }]));
 }
