@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 
+use super::fanout::rate;
 use super::figures::{Figure, shown};
 use super::machine::{Part, cpu_of_thread};
 use super::pace::paced;
@@ -30,10 +31,10 @@ pub(super) struct EchoArgs {
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     connections: u32,
     /// Questions per second of all connections, for each step.
-    #[arg(long, value_delimiter = ',', default_value = "1000,10000,40000")]
+    #[arg(long, value_delimiter = ',', default_value = "1000,10000,40000", value_parser = rate)]
     rates: Vec<f64>,
     /// How long a step is measured.
-    #[arg(long, default_value_t = 2.5)]
+    #[arg(long, default_value_t = 2.5, value_parser = rate)]
     seconds: f64,
 }
 
@@ -197,11 +198,11 @@ fn answered(
 }
 
 fn figures_of(step: &Step) -> Vec<Figure> {
-    let rate = step.questions_per_second;
+    let asked = step.questions_per_second;
     vec![
-        figure(&format!("{rate:.0}/s: p50 ms"), step.p50_ms),
-        figure(&format!("{rate:.0}/s: p99 ms"), step.p99_ms),
-        figure(&format!("{rate:.0}/s: CPU s per million"), step.cpu_seconds_per_million),
-        figure(&format!("{rate:.0}/s: answered of asked"), step.of_asked),
+        figure(&format!("{asked:.0}/s: p50 ms"), step.p50_ms),
+        figure(&format!("{asked:.0}/s: p99 ms"), step.p99_ms),
+        figure(&format!("{asked:.0}/s: CPU s per million"), step.cpu_seconds_per_million),
+        figure(&format!("{asked:.0}/s: answered of asked"), step.of_asked),
     ]
 }

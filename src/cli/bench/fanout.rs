@@ -44,13 +44,13 @@ pub(super) struct FanoutArgs {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     viewers: u32,
     /// Events per second of all tables, for each step [default: 8,000 to 1,800,000 deliveries per second]
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = rate)]
     rates: Vec<f64>,
     /// How long a step is measured.
-    #[arg(long, default_value_t = 2.5)]
+    #[arg(long, default_value_t = 2.5, value_parser = rate)]
     seconds: f64,
     /// How long a step goes on before that.
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, default_value_t = 0.5, value_parser = rate)]
     warm_up: f64,
     /// How events come in.
     #[arg(long, value_enum, default_value_t = Input::Stream)]
@@ -58,6 +58,14 @@ pub(super) struct FanoutArgs {
     /// Instead of a ladder: the first rate (or 100 events/s) without and with so many clients that read nothing.
     #[arg(long, value_name = "CLIENTS", default_value_t = 0)]
     stall: usize,
+}
+
+/// A rate, or seconds.
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=1e9).contains(&rate) => Ok(rate),
+        Ok(_) | Err(_) => Err("a number above zero".to_owned()),
+    }
 }
 
 pub(super) async fn run(args: FanoutArgs, role: Role) -> anyhow::Result<()> {

@@ -30,6 +30,8 @@ const UNTHROTTLED: &[&str] = &[
     "--outbound-burst=100000000",
     "--outbound-table-rate=100000000",
     "--outbound-table-burst=100000000",
+    "--connections-max=1000000",
+    "--connections-per-address-max=1000000",
     "--slow-timeout=60s",
 ];
 /// What may wait for a client, as much as the peer allows (64 MiB), and as long.
@@ -87,7 +89,7 @@ pub(super) struct Target {
     pub(super) nats: SocketAddr,
     /// Before the broker, which outlives it.
     measured: Running,
-    _broker: Option<Running>,
+    broker: Option<Running>,
 }
 
 impl Target {
@@ -97,13 +99,13 @@ impl Target {
                 let (broker, ports) = start_nats(start, Part::Rest)?;
                 let nats = Ports::address(&ports.nats)?;
                 let (measured, websocket) = start_gateway(start, nats)?;
-                Ok(Self { peer, websocket, nats, measured, _broker: Some(broker) })
+                Ok(Self { peer, websocket, nats, measured, broker: Some(broker) })
             }
             Peer::NatsWs => {
                 let (measured, ports) = start_nats(start, Part::Server)?;
                 let websocket = Ports::address(&ports.websocket)?;
                 let nats = Ports::address(&ports.nats)?;
-                Ok(Self { peer, websocket, nats, measured, _broker: None })
+                Ok(Self { peer, websocket, nats, measured, broker: None })
             }
         }
     }
@@ -118,6 +120,11 @@ impl Target {
     /// Processor time of the measured server.
     pub(super) fn cpu(&self) -> anyhow::Result<Duration> {
         cpu_of(self.measured.0.id())
+    }
+
+    /// Processor time of the broker, if it is a process of its own.
+    pub(super) fn broker_cpu(&self) -> anyhow::Result<Duration> {
+        self.broker.as_ref().map_or(Ok(Duration::ZERO), |broker| cpu_of(broker.0.id()))
     }
 
     /// Memory of the measured server, in bytes.

@@ -8,7 +8,7 @@ use crate::cli::print;
 /// A column of the table of steps, and what it shows of each.
 type Column = (&'static str, fn(&Step) -> f64);
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     ("DELIVERED/S", |step| step.deliveries_per_second),
     ("OF DUE", |step| step.of_due),
     ("P50 MS", |step| step.p50_ms),
@@ -16,6 +16,7 @@ const COLUMNS: [Column; 10] = [
     ("CPU S/M", |step| step.cpu_seconds_per_million),
     ("SERVER CORE", |step| step.server_core),
     ("CLIENT CORE", |step| step.client_core),
+    ("BROKER CORE", |step| step.broker_core),
     ("PUBLISHER CORE", |step| step.publisher_core),
     ("READS/DELIVERY", |step| step.reads_per_delivery),
     ("LATE MS", |step| step.publisher_late_ms),

@@ -31,7 +31,7 @@ pub(in crate::cli::bench) struct Step {
     pub(super) events_per_second: f64,
     pub(super) published: u64,
     pub(super) delivered: u64,
-    /// Deliveries for each that was due.
+    /// Deliveries for each that was due at this rate.
     pub(super) of_due: f64,
     pub(super) deliveries_per_second: f64,
     pub(super) p50_ms: f64,
@@ -41,6 +41,8 @@ pub(in crate::cli::bench) struct Step {
     /// Share of a core.
     pub(super) server_core: f64,
     pub(super) client_core: f64,
+    /// Nothing for a server that is the broker itself.
+    pub(super) broker_core: f64,
     pub(super) publisher_core: f64,
     pub(super) reads_per_delivery: f64,
     /// How late the publisher was with an event, at worst.
@@ -72,12 +74,17 @@ pub(super) fn run(stage: &mut Stage, stretch: &Stretch) -> anyhow::Result<Step> 
         let measured = (|| {
             swarm.run_until(window.start)?;
             let warm_up = swarm.take_tally();
-            let (began, server, client) = (epoch.now(), target.cpu()?, cpu_of_thread()?);
+            let used = || anyhow::Ok((target.cpu()?, cpu_of_thread()?, target.broker_cpu()?));
+            let (began, before) = (epoch.now(), used()?);
             swarm.run_until(window.end)?;
-            let (ended, server) = (epoch.now(), target.cpu()? - server);
-            let client = cpu_of_thread()? - client;
-            let wall = Duration::from_nanos(ended - began);
-            anyhow::Ok((warm_up, swarm.take_tally(), Used { wall, server, client }))
+            let (ended, after) = (epoch.now(), used()?);
+            let used = Used {
+                wall: Duration::from_nanos(ended - began),
+                server: after.0 - before.0,
+                client: after.1 - before.1,
+                broker: after.2 - before.2,
+            };
+            anyhow::Ok((warm_up, swarm.take_tally(), used))
         })();
         (publisher.join(), measured)
     });
@@ -104,6 +111,7 @@ struct Used {
     wall: Duration,
     server: Duration,
     client: Duration,
+    broker: Duration,
 }
 
 fn step(
@@ -112,7 +120,8 @@ fn step(
     (tally, used): (&Tally, &Used),
     (all, behind): (&Tally, u64),
 ) -> Step {
-    let due = (sent.in_window * stretch.viewers) as f64;
+    // By the rate, not by what was published: a server must not look better for holding up its publisher.
+    let due = stretch.rate * stretch.measured.as_secs_f64() * stretch.viewers as f64;
     let (wall, delivered) = (used.wall.as_secs_f64(), tally.deliveries as f64);
     let per_delivery = |amount: f64| if delivered > 0.0 { amount / delivered } else { 0.0 };
     let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
@@ -121,7 +130,7 @@ fn step(
         events_per_second: stretch.rate,
         published: sent.in_window,
         delivered: tally.deliveries,
-        of_due: if due > 0.0 { delivered / due } else { 0.0 },
+        of_due: delivered / due,
         deliveries_per_second: delivered / wall,
         p50_ms: millis(tally.latencies.percentile(50.0)),
         p99_ms: millis(tally.latencies.percentile(99.0)),
@@ -129,6 +138,7 @@ fn step(
         cpu_seconds_per_million: per_delivery(used.server.as_secs_f64() * 1e6),
         server_core: used.server.as_secs_f64() / wall,
         client_core: used.client.as_secs_f64() / wall,
+        broker_core: used.broker.as_secs_f64() / wall,
         publisher_core: sent.cpu.as_secs_f64() / publishing,
         reads_per_delivery: per_delivery(tally.reads as f64),
         publisher_late_ms: millis(sent.late),
