@@ -4,6 +4,7 @@ use std::num::{NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use super::batcher::Limits;
+use crate::domain::Kind;
 
 /// How completed tables become objects.
 #[derive(Clone, Debug, clap::Args)]
@@ -45,6 +46,11 @@ pub struct ArchiverConfig {
         value_delimiter = ','
     )]
     pub shards: Vec<u16>,
+
+    /// Complete tables of this kind, which have a server of their own: see nats/README.md. May be given more than
+    /// once. Every commit of the kind is read for it.
+    #[arg(long, env = "TABLECAST_RELAY_KINDS", value_name = "NAME", value_delimiter = ',')]
+    pub relay_kind: Vec<Kind>,
 
     /// The first wait after a failure of the store or the event log. Doubles with each further one.
     #[arg(

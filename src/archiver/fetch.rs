@@ -6,11 +6,13 @@ use metrics::counter;
 use tracing::error;
 
 use super::batcher::Fetched;
+use super::relay;
 use super::shard::Fault;
 use crate::bus::{AppendError, Entry, EventLog, Stored};
 use crate::domain::{StreamSeq, TableSeq};
 use crate::protocol::archive::{ArchivedEvent, ArchivedTable, FooterTable, OpaqueEnvelope, Status};
 use crate::protocol::envelope::{Marker, Message, Tombstone};
+use crate::protocol::relay::{Numbered, Progress};
 
 /// A replica that lags has caught up after so many waits, or the commits are not there.
 const TRIES: u32 = 5;
@@ -84,6 +86,8 @@ struct Collected {
     bytes: u64,
     tombstone: Option<String>,
     poison: Vec<(Entry, String)>,
+    /// Of a relayed table.
+    progress: Progress,
 }
 
 async fn collect(log: &dyn EventLog, marker: &Marker) -> Result<Collected, Fault> {
@@ -106,6 +110,9 @@ async fn collect(log: &dyn EventLog, marker: &Marker) -> Result<Collected, Fault
 
 impl Collected {
     fn take(&mut self, entry: Entry, marker: &Marker) {
+        if marker.relayed {
+            return self.take_relayed(entry);
+        }
         let poison = match OpaqueEnvelope::decode(&entry.payload, marker.table) {
             Err(error) => error.to_string(),
             Ok(envelope) if envelope.commit.seq <= self.last_seq => {
@@ -114,16 +121,33 @@ impl Collected {
             Ok(envelope) => {
                 let seq = envelope.commit.seq;
                 if let Some(events) = envelope.commit.into_events() {
-                    self.events.extend(events);
-                    self.last_seq = seq;
-                    self.commits += 1;
-                    self.bytes += u64::try_from(entry.payload.len()).expect("a length fits");
+                    self.add(&entry, seq, events);
                     return;
                 }
                 "its events have no type".to_owned()
             }
         };
         self.poison.push((entry, poison));
+    }
+
+    fn take_relayed(&mut self, entry: Entry) {
+        let poison = match self.progress.take(&entry.payload, entry.stored_at) {
+            Err(refused) => refused.to_string(),
+            Ok(Numbered { what: Err(unreadable), .. }) => unreadable.to_string(),
+            Ok(numbered) => {
+                let seq = numbered.seq;
+                self.add(&entry, seq, relay::rows(numbered, &self.progress));
+                return;
+            }
+        };
+        self.poison.push((entry, poison));
+    }
+
+    fn add(&mut self, entry: &Entry, seq: TableSeq, events: Vec<ArchivedEvent>) {
+        self.events.extend(events);
+        self.last_seq = seq;
+        self.commits += 1;
+        self.bytes += u64::try_from(entry.payload.len()).expect("a length fits");
     }
 
     fn is_whole(&self, marker: &Marker) -> bool {

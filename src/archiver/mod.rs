@@ -15,6 +15,7 @@ mod gather;
 mod objects;
 mod probe;
 mod reader;
+mod relay;
 mod run;
 mod shard;
 mod store;

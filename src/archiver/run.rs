@@ -12,6 +12,7 @@ use super::ArchiverConfig;
 use super::backoff::Backoff;
 use super::probe::{self, Honours};
 use super::reader::Reader;
+use super::relay::Closer;
 use super::shard::{Shard, store_available};
 use crate::bus::Bus;
 use crate::runtime::clock::Clock;
@@ -80,6 +81,15 @@ pub async fn run(
                 oldest: None,
             };
             tasks.spawn(of_this(archiver.run()));
+            for kind in &config.relay_kind {
+                let closer = Closer {
+                    shard,
+                    kind: kind.clone(),
+                    log: Arc::clone(&bus.log),
+                    waits: waits(&config, shard),
+                };
+                tasks.spawn(of_this(closer.run()));
+            }
         }
         match tasks.join_next().await {
             Some(Err(error)) => Err(ArchiverError::ShardDied(error)),

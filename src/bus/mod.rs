@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tracing::debug;
 
-use crate::domain::{CommandId, StreamSeq, TableId, Timestamp, WorkerId};
+use crate::domain::{CommandId, Kind, StreamSeq, TableId, Timestamp, WorkerId};
 use crate::protocol::frame::LobbyEntry;
 use crate::protocol::subject::Address;
 
@@ -93,6 +93,15 @@ pub trait EventLog: Debug + Send + Sync {
     async fn markers(
         &self,
         shard: u16,
+        from: StreamSeq,
+    ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError>;
+
+    /// The commits of a shard's tables of one kind at or after `from`, in order, then those to come. Ends as
+    /// [`EventLog::markers`] does.
+    async fn commits(
+        &self,
+        shard: u16,
+        kind: &Kind,
         from: StreamSeq,
     ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError>;
 

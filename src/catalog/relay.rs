@@ -377,3 +377,6 @@ fn in_format(format: Format, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

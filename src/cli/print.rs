@@ -120,6 +120,10 @@ pub(super) fn inline(value: &Value) -> String {
 /// # Errors
 /// If a line cannot be written.
 pub(super) fn commit(commit: &Value) -> anyhow::Result<()> {
+    if commit.get("events").is_none() {
+        // As a server of its own has published it.
+        return line(&inline(commit));
+    }
     let seq = inline(&commit["seq"]);
     let events = commit["events"].as_array().map(Vec::as_slice).unwrap_or_default();
     if events.is_empty() {

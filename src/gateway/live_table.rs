@@ -113,6 +113,10 @@ impl LiveTable {
                 otherwise = Loaded::Archived;
                 continue;
             }
+            if matches!(otherwise, Loaded::Archived) {
+                // Nothing begins anew after its end, whatever somebody still publishes.
+                continue;
+            }
             let Some(rules) = catalog.get(&entry.address.kind) else {
                 otherwise = Loaded::UnknownKind;
                 continue;

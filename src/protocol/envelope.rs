@@ -80,6 +80,9 @@ pub struct Marker {
     pub last: StreamSeq,
     /// How it ended.
     pub summary: Summary,
+    /// Whether its commits are those of a relayed table.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub relayed: bool,
 }
 
 /// What replaces a table's commits on `tc.evt` once they are in the archive. Expires by itself.

@@ -94,6 +94,11 @@ pub fn live_of_any_kind(table: TableId, shards: NonZeroU16) -> String {
     format!("tc.live.{}.*.{table}", table.shard(shards))
 }
 
+/// The commits of all tables of a kind in a shard.
+pub fn evt_of_kind(shard: u16, kind: &Kind) -> String {
+    format!("tc.evt.{shard}.{kind}.*")
+}
+
 /// All completion markers of a shard.
 pub fn done_of_shard(shard: u16) -> String {
     format!("tc.done.{shard}.>")

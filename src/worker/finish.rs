@@ -25,6 +25,7 @@ pub(super) fn marker(address: &Address, referee: &dyn Referee, last: StreamSeq) 
         last_seq: referee.last_seq(),
         last,
         summary: referee.summary()?.clone(),
+        relayed: false,
     };
     Some(marker.encode())
 }

@@ -19,7 +19,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use tablecast::bus::{Append, AppendError, Entry, EventLog, ReadError};
-use tablecast::domain::{StreamSeq, TableId, Timestamp};
+use tablecast::domain::{Kind, StreamSeq, TableId, Timestamp};
 use tablecast::protocol::subject::Address;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -189,6 +189,15 @@ impl EventLog for FaultyLog {
             std::future::ready(out)
         });
         Ok(breaking.boxed())
+    }
+
+    async fn commits(
+        &self,
+        shard: u16,
+        kind: &Kind,
+        from: StreamSeq,
+    ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
+        EventLog::commits(&*self.log, shard, kind, from).await
     }
 
     async fn bury(

@@ -12,7 +12,7 @@ use futures_util::{StreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tablecast::bus::{Append, AppendError, Entry, EventLog, ReadError, Stored};
-use tablecast::domain::{StreamSeq, TableId, Timestamp};
+use tablecast::domain::{Kind, StreamSeq, TableId, Timestamp};
 use tablecast::protocol::envelope::{Message, Tombstone};
 use tablecast::protocol::subject::Address;
 use tablecast::runtime::clock::Clock;
@@ -223,6 +223,16 @@ impl EventLog for TestLog {
         _from: StreamSeq,
     ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
         let reason = "the test's handle has this".to_owned();
+        Err(ReadError::Unavailable { reason })
+    }
+
+    async fn commits(
+        &self,
+        _shard: u16,
+        _kind: &Kind,
+        _from: StreamSeq,
+    ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
+        let reason = "nothing is relayed in these histories".to_owned();
         Err(ReadError::Unavailable { reason })
     }
 

@@ -7,6 +7,7 @@ mod objects;
 mod on_nats;
 mod once;
 mod read_back;
+mod relayed;
 mod s3;
 mod world;
 

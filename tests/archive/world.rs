@@ -288,6 +288,7 @@ pub(crate) fn marker(address: &Address, commits: u64, last: StreamSeq, at: Times
         last_seq: TableSeq::new(commits),
         last,
         summary: summary(at),
+        relayed: false,
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use rand_chacha::ChaCha20Rng;
 use tablecast::bus::{Append, AppendError, Entry, EventLog, ReadError};
-use tablecast::domain::{StreamSeq, TableId, Timestamp};
+use tablecast::domain::{Kind, StreamSeq, TableId, Timestamp};
 use tablecast::protocol::subject::Address;
 use tokio::time::sleep;
 
@@ -74,6 +74,15 @@ impl EventLog for Wire {
         from: StreamSeq,
     ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
         self.log.markers(shard, from).await
+    }
+
+    async fn commits(
+        &self,
+        shard: u16,
+        kind: &Kind,
+        from: StreamSeq,
+    ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
+        self.log.commits(shard, kind, from).await
     }
 
     async fn bury(

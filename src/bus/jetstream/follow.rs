@@ -13,7 +13,7 @@ use futures_util::{StreamExt, TryStreamExt, future, stream};
 use super::super::mail::barrier;
 use super::super::{Entry, ReadError, Stored};
 use super::entry;
-use crate::domain::{StreamSeq, TableId};
+use crate::domain::{Kind, StreamSeq, TableId};
 use crate::protocol::envelope::{TYPE_ARCHIVED, header as tc};
 use crate::protocol::subject::{self, Address};
 
@@ -47,16 +47,53 @@ fn unavailable(error: &dyn std::error::Error) -> ReadError {
     ReadError::Unavailable { reason: error.to_string() }
 }
 
-/// The completion markers of a shard, by a consumer of our own that acknowledges nothing.
+/// The completion markers of a shard.
 pub(super) async fn markers(
     context: &Context,
     shard: u16,
     from: StreamSeq,
 ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
+    let wanted = Wanted {
+        what: Stored::Marker,
+        subjects: subject::done_of_shard(shard),
+        description: "completion markers",
+    };
+    consume(context, shard, wanted, from).await
+}
+
+/// The commits of a shard's tables of one kind.
+pub(super) async fn commits(
+    context: &Context,
+    shard: u16,
+    kind: &Kind,
+    from: StreamSeq,
+) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
+    let wanted = Wanted {
+        what: Stored::Commit,
+        subjects: subject::evt_of_kind(shard, kind),
+        description: "commits of a relayed kind",
+    };
+    consume(context, shard, wanted, from).await
+}
+
+/// What of a shard is to be read.
+struct Wanted {
+    what: Stored,
+    subjects: String,
+    description: &'static str,
+}
+
+/// By a consumer of our own that acknowledges nothing.
+async fn consume(
+    context: &Context,
+    shard: u16,
+    wanted: Wanted,
+    from: StreamSeq,
+) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
     let stream = subject::events_stream(shard);
     let config = pull::Config {
-        description: Some("completion markers".to_owned()),
-        filter_subject: subject::done_of_shard(shard),
+        description: Some(wanted.description.to_owned()),
+        filter_subject: wanted.subjects,
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from.get().max(1) },
         ack_policy: AckPolicy::None,
         memory_storage: true,
@@ -88,16 +125,17 @@ pub(super) async fn markers(
     let mut delivered = 0;
     let entries = messages
         .map_err(|error| unavailable(&error))
-        .and_then(move |message| future::ready(marker(&message, &mut delivered)))
+        .and_then(move |message| future::ready(entry(&message, wanted.what, &mut delivered)))
         .try_filter_map(|entry| future::ready(Ok(entry)));
     Ok(until_error(entries.boxed()))
 }
 
-/// A marker, or nothing for what has replaced one.
+/// A marker or a commit, or nothing for what has replaced it.
 ///
 /// A consumer that acknowledges nothing is not sent again what is lost on the way, so the loss must show.
-fn marker(
+fn entry(
     message: &async_nats::jetstream::Message,
+    what: Stored,
     delivered: &mut u64,
 ) -> Result<Option<Entry>, ReadError> {
     let info =
@@ -105,7 +143,7 @@ fn marker(
     *delivered += 1;
     if info.consumer_sequence != *delivered {
         return Err(ReadError::Unavailable {
-            reason: "a part of the markers was lost on the way".to_owned(),
+            reason: "a part of what is read was lost on the way".to_owned(),
         });
     }
     let headers = message.headers.as_ref();
@@ -121,7 +159,7 @@ fn marker(
         previous: StreamSeq::ZERO,
         id: headers.and_then(entry::message_id),
         worker: headers.and_then(entry::worker),
-        what: Stored::Marker,
+        what,
         stored_at: entry::timestamp(info.published.unix_timestamp_nanos()),
         payload: message.payload.clone(),
     }))

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use futures_util::stream::BoxStream;
 
 use super::{Append, AppendError, Entry, EventLog, ReadError};
-use crate::domain::{StreamSeq, TableId, Timestamp};
+use crate::domain::{Kind, StreamSeq, TableId, Timestamp};
 use crate::protocol::subject::{self, Address};
 
 /// How long an append whose result is unknown is tried again. The crash of a stream's leader, of three, has
@@ -98,6 +98,15 @@ impl EventLog for JetStream {
         from: StreamSeq,
     ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
         follow::markers(&self.context, shard, from).await
+    }
+
+    async fn commits(
+        &self,
+        shard: u16,
+        kind: &Kind,
+        from: StreamSeq,
+    ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
+        follow::commits(&self.context, shard, kind, from).await
     }
 
     async fn bury(

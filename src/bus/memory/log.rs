@@ -1,6 +1,7 @@
 //! The event log in memory, as one process sees it.
 
 use std::num::NonZeroU16;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,9 +10,9 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::{Append, AppendError, Entry, EventLog, ReadError, Stored};
-use super::streams::{On, Publication};
+use super::streams::{On, Publication, Shard};
 use super::{APPEND_PATIENCE, Connection, RETRY_PAUSE, arrivals, outage};
-use crate::domain::{StreamSeq, TableId, Timestamp};
+use crate::domain::{Kind, StreamSeq, TableId, Timestamp};
 use crate::protocol::subject::Address;
 
 /// The event log, as one process sees it.
@@ -136,7 +137,20 @@ impl EventLog for MemoryLog {
     ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
         self.reach().await?;
         self.connection.streams().shard(shard)?;
-        Ok(markers(self.connection.clone(), shard, from))
+        Ok(entries(self.connection.clone(), shard, from, |shard, from| shard.marker(from)))
+    }
+
+    async fn commits(
+        &self,
+        shard: u16,
+        kind: &Kind,
+        from: StreamSeq,
+    ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
+        self.reach().await?;
+        self.connection.streams().shard(shard)?;
+        let kind = kind.clone();
+        let next = move |shard: &Shard, from| shard.commit_of(&kind, from);
+        Ok(entries(self.connection.clone(), shard, from, next))
     }
 
     async fn bury(
@@ -185,30 +199,35 @@ impl EventLog for MemoryLog {
     }
 }
 
-/// What is there at or after `next`, one by one, then what comes; until there is an outage.
-fn markers(
+/// What `next` finds at or after a position, one by one, then what comes; until there is an outage.
+fn entries(
     connection: Connection,
     shard: u16,
-    next: StreamSeq,
+    from: StreamSeq,
+    next: impl Fn(&Shard, StreamSeq) -> Option<Entry> + Send + Sync + 'static,
 ) -> BoxStream<'static, Result<Entry, ReadError>> {
     let changed = connection.network.changed.watch();
-    stream::unfold(Some((connection, changed, next)), move |state| async move {
-        let (connection, mut changed, next) = state?;
-        loop {
-            changed.skip();
-            if connection.faults.is_outage() {
-                return Some((Err(outage()), None));
+    let next = Arc::new(next);
+    stream::unfold(Some((connection, changed, from)), move |state| {
+        let next = Arc::clone(&next);
+        async move {
+            let (connection, mut changed, from) = state?;
+            loop {
+                changed.skip();
+                if connection.faults.is_outage() {
+                    return Some((Err(outage()), None));
+                }
+                let found = {
+                    let mut streams = connection.streams();
+                    let shard = streams.shard(shard).ok()?;
+                    next(shard, from)
+                };
+                if let Some(entry) = found {
+                    let from = entry.seq.next();
+                    return Some((Ok(entry), Some((connection, changed, from))));
+                }
+                changed.changed().await;
             }
-            let marker = {
-                let mut streams = connection.streams();
-                let shard = streams.shard(shard).ok()?;
-                shard.marker(next)
-            };
-            if let Some(entry) = marker {
-                let next = entry.seq.next();
-                return Some((Ok(entry), Some((connection, changed, next))));
-            }
-            changed.changed().await;
         }
     })
     .boxed()

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::super::{AppendError, Entry, ReadError, Stored};
 use super::{Faults, SUBSCRIPTION_CAPACITY};
-use crate::domain::{StreamSeq, TableId, Timestamp, WorkerId};
+use crate::domain::{Kind, StreamSeq, TableId, Timestamp, WorkerId};
 use crate::protocol::subject::{self, Address};
 use crate::runtime::clock::Clock;
 
@@ -134,6 +134,16 @@ impl Shard {
     pub(super) fn marker(&self, from: StreamSeq) -> Option<Entry> {
         let mut markers = self.markers.range(from..);
         markers.next().map(|(_, entry)| entry.clone())
+    }
+
+    /// The first commit of a kind at or after a position.
+    pub(super) fn commit_of(&self, kind: &Kind, from: StreamSeq) -> Option<Entry> {
+        let messages = self.subjects.iter().filter(|((on, _), _)| *on == On::Evt);
+        let entries = messages.flat_map(|(_, messages)| messages).map(|message| &message.entry);
+        let wanted = |entry: &&Entry| {
+            entry.address.kind == *kind && entry.what == Stored::Commit && entry.seq >= from
+        };
+        entries.filter(wanted).min_by_key(|entry| entry.seq).cloned()
     }
 
     /// Copies of a table's entries, each with the time it arrives at.

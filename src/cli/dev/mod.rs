@@ -150,7 +150,8 @@ impl Roles {
         tasks.spawn(async move { Ok(worker.await?) });
 
         // Somebody waits for these games.
-        let config = from_args::<ArchiverConfig>(&["--batch-age", "2s"])?;
+        let mut config = from_args::<ArchiverConfig>(&["--batch-age", "2s"])?;
+        config.relay_kind.clone_from(&args.relay.relay_kind);
         let archiver =
             archiver::run(config, bus.clone(), Arc::clone(&store), Clock::System, stop.clone());
         tasks.spawn(async move { Ok(archiver.await?) });

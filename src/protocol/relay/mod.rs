@@ -24,12 +24,19 @@ pub const SEATS_MAX: u8 = 64;
 /// Why a message is no commit of a relayed table.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
-    /// Not the JSON that is expected; says what, and where.
-    #[error("not a relayed commit: {0}")]
-    Json(#[from] serde_json::Error),
+    /// Not the JSON that is expected. Where, and not what stands there, which may be secret.
+    #[error("{part} is not that of a relayed commit, from line {line} column {column} on")]
+    Json {
+        /// Which part.
+        part: &'static str,
+        /// From its beginning, or from that of the message.
+        line: usize,
+        /// In bytes.
+        column: usize,
+    },
     /// Not MessagePack that could be written as JSON.
-    #[error("not a relayed commit in MessagePack: {0}")]
-    MessagePack(#[from] rmp_serde::decode::Error),
+    #[error("not MessagePack that has a form in JSON")]
+    MessagePack,
     /// Neither format has objects that begin like this.
     #[error("neither a JSON object nor a MessagePack map")]
     Neither,
@@ -160,9 +167,14 @@ impl Relayed {
         let json = as_json(payload)?;
         match serde_json::from_slice::<Payload<'_>>(&json) {
             Ok(payload) => payload.check(),
-            Err(error) => Err(newer(&json).unwrap_or(RelayError::Json(error))),
+            Err(error) => Err(newer(&json).unwrap_or_else(|| wrong("the message", &error))),
         }
     }
+}
+
+/// A payload as it was published, for operators: with everything secret. Nothing if it is no object.
+pub fn unchecked(payload: &[u8]) -> Option<Value> {
+    serde_json::from_slice(&as_json(payload).ok()?).ok()
 }
 
 fn as_json(payload: &[u8]) -> Result<Cow<'_, [u8]>, RelayError> {
@@ -171,11 +183,16 @@ fn as_json(payload: &[u8]) -> Result<Cow<'_, [u8]>, RelayError> {
         Some(b'{') => Ok(Cow::Borrowed(payload)),
         // A map of up to 15 entries, of up to 65,535, of more.
         Some(0x80..=0x8f | 0xde | 0xdf) => {
-            let value: Value = rmp_serde::from_slice(payload)?;
-            Ok(Cow::Owned(serde_json::to_vec(&value)?))
+            let value = rmp_serde::from_slice::<Value>(payload).ok();
+            let json = value.and_then(|value| serde_json::to_vec(&value).ok());
+            json.map(Cow::Owned).ok_or(RelayError::MessagePack)
         }
         Some(_) | None => Err(RelayError::Neither),
     }
+}
+
+fn wrong(part: &'static str, error: &serde_json::Error) -> RelayError {
+    RelayError::Json { part, line: error.line(), column: error.column() }
 }
 
 /// What is newer need not have the shape we know.
@@ -234,12 +251,16 @@ fn seat(seat: &Seat) -> Result<(), RelayError> {
 
 fn events(array: &RawValue) -> Result<Events, RelayError> {
     let text = array.get();
-    serde_json::from_str::<check::Events>(text)?;
+    serde_json::from_str::<check::Events>(text)
+        .map_err(|error| wrong("a list of events", &error))?;
     let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     Ok(Events(inside.unwrap_or_default().trim().into()))
 }
 
 fn value(value: &RawValue) -> Result<Box<str>, RelayError> {
-    serde_json::from_str::<check::Plain>(value.get())?;
+    serde_json::from_str::<check::Plain>(value.get()).map_err(|error| wrong("a state", &error))?;
     Ok(value.get().into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use tablecast::bus::{Append, AppendError, Entry, EventLog, ReadError};
-use tablecast::domain::{StreamSeq, TableId, Timestamp};
+use tablecast::domain::{Kind, StreamSeq, TableId, Timestamp};
 use tablecast::protocol::subject::Address;
 use tablecast::runtime::process::of_this;
 use tokio::sync::Mutex;
@@ -75,6 +75,15 @@ impl<D: Defect> EventLog for Defective<D> {
         from: StreamSeq,
     ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
         self.real.markers(shard, from).await
+    }
+
+    async fn commits(
+        &self,
+        shard: u16,
+        kind: &Kind,
+        from: StreamSeq,
+    ) -> Result<BoxStream<'static, Result<Entry, ReadError>>, ReadError> {
+        self.real.commits(shard, kind, from).await
     }
 
     async fn bury(
