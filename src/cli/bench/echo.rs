@@ -101,7 +101,8 @@ fn steps(args: &EchoArgs, peer: Peer, start: &Start<'_>) -> anyhow::Result<Measu
                 ask(&mut sockets, target.language(), (rate, from), &window, epoch)
             });
             let answered = answered(&mut swarm, &target, &window, epoch);
-            let asked = asking.join().map_err(|_| anyhow::anyhow!("the asker has panicked"))??;
+            let asked =
+                asking.join().map_err(|_panic| anyhow::anyhow!("the asker has panicked"))??;
             answered.map(|step| step(rate, asked))
         })?;
         swarm.run_until(epoch.now() + nanos(DRAIN.min(secs(args.seconds))))?;

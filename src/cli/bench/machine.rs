@@ -65,7 +65,7 @@ pub(super) fn allow_files(wanted: usize) -> anyhow::Result<()> {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit.clone())?;
+    setrlimit(Resource::Nofile, limit)?;
     let most = limit.maximum.unwrap_or(u64::MAX);
     anyhow::ensure!(
         wanted as u64 <= most,
@@ -93,6 +93,17 @@ pub(super) fn cpu_of(pid: u32) -> anyhow::Result<Duration> {
 pub(super) fn cpu_of_thread() -> anyhow::Result<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     Ok(Duration::from_nanos(first_number(&text)?))
+}
+
+/// Processor time that all processes of the machine have used, in hundredths of a second.
+pub(super) fn busy_of_machine() -> anyhow::Result<Duration> {
+    let text = std::fs::read_to_string("/proc/stat")?;
+    let line = text.lines().next().context("Linux says it")?;
+    let fields = line.split_whitespace().skip(1).map(str::parse);
+    let fields: Vec<u64> = fields.collect::<Result<_, _>>()?;
+    // User, nice, system; then idle and waiting; then interrupts and what the host took.
+    let busy = fields.iter().take(3).chain(fields.iter().skip(5).take(3)).sum::<u64>();
+    Ok(Duration::from_millis(busy * 10))
 }
 
 fn first_number(text: &str) -> anyhow::Result<u64> {

@@ -97,8 +97,8 @@ fn one(
         });
         (writer.join(), reader.join())
     });
-    let writer = writer.map_err(|_| anyhow::anyhow!("the writer has panicked"))??;
-    let reader = reader.map_err(|_| anyhow::anyhow!("the reader has panicked"))??;
+    let writer = writer.map_err(|_panic| anyhow::anyhow!("the writer has panicked"))??;
+    let reader = reader.map_err(|_panic| anyhow::anyhow!("the reader has panicked"))??;
     let frames = writer.writes as f64 * batch as f64;
     let cpu_us = writer.cpu.as_secs_f64() * 1e6;
     Ok(Limit {

@@ -8,7 +8,7 @@ use crate::cli::print;
 /// A column of the table of steps, and what it shows of each.
 type Column = (&'static str, fn(&Step) -> f64);
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 12] = [
     ("DELIVERED/S", |step| step.deliveries_per_second),
     ("OF DUE", |step| step.of_due),
     ("P50 MS", |step| step.p50_ms),
@@ -18,6 +18,7 @@ const COLUMNS: [Column; 11] = [
     ("CLIENT CORE", |step| step.client_core),
     ("BROKER CORE", |step| step.broker_core),
     ("PUBLISHER CORE", |step| step.publisher_core),
+    ("OTHERS' CORES", |step| step.others_core),
     ("READS/DELIVERY", |step| step.reads_per_delivery),
     ("LATE MS", |step| step.publisher_late_ms),
 ];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Stage;
-use crate::cli::bench::machine::{Part, cpu_of_thread};
+use crate::cli::bench::machine::{Part, busy_of_machine, cpu_of_thread};
 use crate::cli::bench::source::Sent;
 use crate::cli::bench::swarm::{Tally, nanos};
 
@@ -44,6 +44,8 @@ pub(in crate::cli::bench) struct Step {
     /// Nothing for a server that is the broker itself.
     pub(super) broker_core: f64,
     pub(super) publisher_core: f64,
+    /// What processes used that have nothing to do with the measurement.
+    pub(super) others_core: f64,
     pub(super) reads_per_delivery: f64,
     /// How late the publisher was with an event, at worst.
     pub(super) publisher_late_ms: f64,
@@ -74,7 +76,10 @@ pub(super) fn run(stage: &mut Stage, stretch: &Stretch) -> anyhow::Result<Step> 
         let measured = (|| {
             swarm.run_until(window.start)?;
             let warm_up = swarm.take_tally();
-            let used = || anyhow::Ok((target.cpu()?, cpu_of_thread()?, target.broker_cpu()?));
+            let used = || {
+                let machine = busy_of_machine()?;
+                anyhow::Ok((target.cpu()?, cpu_of_thread()?, target.broker_cpu()?, machine))
+            };
             let (began, before) = (epoch.now(), used()?);
             swarm.run_until(window.end)?;
             let (ended, after) = (epoch.now(), used()?);
@@ -83,12 +88,13 @@ pub(super) fn run(stage: &mut Stage, stretch: &Stretch) -> anyhow::Result<Step> 
                 server: after.0 - before.0,
                 client: after.1 - before.1,
                 broker: after.2 - before.2,
+                machine: after.3.saturating_sub(before.3),
             };
             anyhow::Ok((warm_up, swarm.take_tally(), used))
         })();
         (publisher.join(), measured)
     });
-    let sent = sent.map_err(|_| anyhow::anyhow!("the publisher has panicked"))??;
+    let sent = sent.map_err(|_panic| anyhow::anyhow!("the publisher has panicked"))??;
     let (warm_up, tally, used) = measured?;
     let is_behind =
         |(topic, last): (Option<usize>, u64)| topic.is_some_and(|topic| last < source.count(topic));
@@ -112,6 +118,7 @@ struct Used {
     server: Duration,
     client: Duration,
     broker: Duration,
+    machine: Duration,
 }
 
 fn step(
@@ -126,6 +133,8 @@ fn step(
     let per_delivery = |amount: f64| if delivered > 0.0 { amount / delivered } else { 0.0 };
     let millis = |duration: Duration| duration.as_secs_f64() * 1e3;
     let publishing = (stretch.warm_up + stretch.measured).as_secs_f64();
+    let publisher = sent.cpu.as_secs_f64() / publishing;
+    let ours = (used.server + used.client + used.broker).as_secs_f64() / wall + publisher;
     Step {
         events_per_second: stretch.rate,
         published: sent.in_window,
@@ -139,7 +148,8 @@ fn step(
         server_core: used.server.as_secs_f64() / wall,
         client_core: used.client.as_secs_f64() / wall,
         broker_core: used.broker.as_secs_f64() / wall,
-        publisher_core: sent.cpu.as_secs_f64() / publishing,
+        publisher_core: publisher,
+        others_core: (used.machine.as_secs_f64() / wall - ours).max(0.0),
         reads_per_delivery: per_delivery(tally.reads as f64),
         publisher_late_ms: millis(sent.late),
         refused: sent.refused,

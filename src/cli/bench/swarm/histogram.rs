@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 /// Buckets of each power of two.
-const SUB: u64 = 32;
-const SUB_BITS: u32 = SUB.trailing_zeros();
+const SUB_BITS: u32 = 5;
+const SUB: u64 = 1 << SUB_BITS;
 /// Up to 2^40 ns, which is 18 minutes; what is longer counts as that.
-const BUCKETS: usize = (SUB as usize) * 37;
+const BUCKETS: usize = 37 << SUB_BITS;
 
 #[derive(Clone, Debug)]
 pub(in super::super) struct Histogram {

@@ -75,13 +75,12 @@ mod tests {
         let mut found = Vec::new();
         let mut from = 0;
         while let Some((op, next)) = op(bytes, from) {
-            found.push(match op {
-                Op::Message { subject, payload } => {
-                    let text =
-                        |range: Range<usize>| String::from_utf8_lossy(&bytes[range]).into_owned();
-                    format!("{} {}", text(subject), text(payload))
-                }
-                other => format!("{other:?}"),
+            found.push(if let Op::Message { subject, payload } = op {
+                let text =
+                    |range: Range<usize>| String::from_utf8_lossy(&bytes[range]).into_owned();
+                format!("{} {}", text(subject), text(payload))
+            } else {
+                format!("{op:?}")
             });
             from = next;
         }
