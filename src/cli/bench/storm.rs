@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::nats_line::NatsLine;
+use super::nats_line::{Came, NatsLine};
 use super::rounds::{Measured, Plan, RoundsArgs, apart, figure, rounds};
 use super::source::{Input, Source};
 use super::swarm::{Epoch, Joining, Swarm, nanos};
@@ -15,8 +15,10 @@ use crate::cli::Role;
 const EVENTS: usize = 4;
 /// How long everything is left alone before the cut.
 const CALM: Duration = Duration::from_secs(1);
-/// Every read of a stream is a request under one of these.
-const READS: &str = "$JS.API.>";
+/// Every request to a stream, reads among them.
+const REQUESTS: &str = "$JS.API.>";
+/// Reads of a message, of all of a subject, of a leader's.
+const READS: [&str; 2] = ["$JS.API.DIRECT.GET.", "$JS.API.STREAM.MSG.GET."];
 
 /// Options of `tablecast bench storm`.
 #[derive(Args, Clone, Debug)]
@@ -66,14 +68,18 @@ fn one(args: &StormArgs, peer: Peer, start: &Start<'_>) -> anyhow::Result<Measur
     swarm.join(joining)?;
     swarm.run_until(epoch.now() + nanos(CALM))?;
     // Requests to the stream are messages like any other: whoever listens can count them.
-    let mut reads = NatsLine::connect(target.nats, Some(READS))?;
+    let mut requests = NatsLine::connect(target.nats, Some(REQUESTS))?;
     let (everybody, cpu): (Vec<usize>, _) = ((0..swarm.len()).collect(), target.cpu()?);
     swarm.take_tally();
     swarm.reset(&everybody)?;
     let mut joined = swarm.join_these(&everybody, joining)?;
     let cpu = target.cpu()? - cpu;
-    let mut count = 0_u32;
-    reads.settle(|_| count += 1)?;
+    let (mut all, mut reads) = (0_u32, 0_u32);
+    requests.settle(|came| {
+        let Came::Message { subject, .. } = came else { return };
+        all += 1;
+        reads += u32::from(READS.iter().any(|read| subject.starts_with(read.as_bytes())));
+    })?;
     joined.ready_after.sort_unstable();
     let at = |percent: usize| {
         let last = joined.ready_after.len() - 1;
@@ -84,7 +90,8 @@ fn one(args: &StormArgs, peer: Peer, start: &Start<'_>) -> anyhow::Result<Measur
         figure("p50 s", at(50)),
         figure("p99 s", at(99)),
         figure("server CPU s", cpu.as_secs_f64()),
-        figure("requests to streams", f64::from(count)),
+        figure("reads of streams", f64::from(reads)),
+        figure("all requests to JetStream", f64::from(all)),
         figure("refused", joined.refused as f64),
         figure("clients refused twice", joined.refused_again as f64),
         figure("frames that were errors", swarm.tally().errors as f64),
