@@ -118,7 +118,7 @@ bench-room: compiler nats-server ## measure one table of 1,000 spectators at ris
 
 bench-stall: compiler nats-server ## measure what one of 1,000 spectators costs that reads nothing (BENCH_ARGS)
 	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked
-	@$(RELEASE) bench fanout $(PEERS) --tables 1 --viewers 1000 --stall 1 --seconds 8 $(BENCH_ARGS)
+	@$(RELEASE) bench fanout $(PEERS) --tables 1 --viewers 1000 --stall 1 --rates 200 --seconds 10 $(BENCH_ARGS)
 
 bench-idle: compiler nats-server ## measure the memory of 10,000 idle connections (BENCH_ARGS)
 	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked

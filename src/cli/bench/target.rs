@@ -160,13 +160,14 @@ impl Ports {
     }
 }
 
-/// Both roles that a nats-server has here are the same program with the same settings: broker, and peer.
+/// Both roles that a nats-server has here are the same program with the same settings: broker, and peer. How much
+/// disk is free is no concern of theirs: little is written, and the streams reserve far more.
 fn start_nats(start: &Start<'_>, part: Part) -> anyhow::Result<(Running, Ports)> {
     let settings = start.dir.join("bench.conf");
     let text = format!(
         "listen: \"127.0.0.1:-1\"\nping_interval: \"10m\"\nmax_connections: 1000000\n\
          ports_file_dir: \"{dir}\"\nlog_file: \"{dir}/nats-server.log\"\n\
-         jetstream {{ store_dir: \"{dir}\" }}\n\
+         jetstream {{ store_dir: \"{dir}\", max_file_store: 64GB }}\n\
          websocket {{ listen: \"127.0.0.1:-1\", no_tls: true }}\n",
         dir = start.dir.display()
     );

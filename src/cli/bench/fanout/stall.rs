@@ -44,7 +44,9 @@ fn with_and_without(
         stage.swarm.last().take(stalled).map(|client| lag(&stage, client)).collect();
     // They go on where they stopped, and everybody else has everything.
     stage.swarm.take_tally();
-    (0..stalled).for_each(|client| stage.swarm.go_on(client));
+    for client in 0..stalled {
+        stage.swarm.go_on(client)?;
+    }
     let until = stage.epoch.now() + nanos(CATCH_UP);
     while stage.swarm.last().any(|client| lag(&stage, client) > 0) && stage.epoch.now() < until {
         stage.swarm.run_until(stage.epoch.now() + nanos(Duration::from_millis(20)))?;

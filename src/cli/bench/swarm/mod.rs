@@ -365,8 +365,13 @@ impl Swarm {
     }
 
     /// It reads again, beginning with what waits for it.
-    pub(super) fn go_on(&mut self, index: usize) {
+    pub(super) fn go_on(&mut self, index: usize) -> anyhow::Result<()> {
         self.stalled[index] = false;
+        if let Some(stream) = &self.streams[index] {
+            // With as little room as before, the rest would come in drops.
+            rustix::net::sockopt::set_socket_recv_buffer_size(stream, BUFFER_BYTES)?;
+        }
         self.read(index, true);
+        Ok(())
     }
 }
