@@ -66,7 +66,7 @@ def test_a_stalled_client_ends_up_to_date(tmp_path: Path) -> None:
 
 
 def test_idle_connections_are_set_up_and_churned(tmp_path: Path) -> None:
-    _, report = bench(tmp_path, "idle", "--connections", "8,16", "--churn", "300ms", "--churn-batch", "4")
+    _, report = bench(tmp_path, "idle", *("--connections", "8,16", "--settling", "100ms", "--churn", "300ms", "--churn-batch", "4"))
     for server in SERVERS:
         found = figures(report, server)
         assert found["empty, MiB"] > 0

@@ -112,6 +112,7 @@ impl FanoutArgs {
             warm_up: Duration::from_secs_f64(self.warm_up),
             measured: Duration::from_secs_f64(self.seconds),
             viewers: u64::from(self.viewers),
+            stalled: 0,
         }
     }
 }

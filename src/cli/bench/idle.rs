@@ -14,8 +14,6 @@ use crate::cli::Role;
 use crate::runtime::entropy::Entropy;
 
 const JOINING: Joining = Joining { at_once: 200, patience: Duration::from_secs(300) };
-/// How long memory has to come to rest before it is read.
-const SETTLING: Duration = Duration::from_secs(2);
 /// From one client's system port range to one address.
 const CLIENTS_MAX: u32 = 25_000;
 
@@ -30,6 +28,9 @@ pub(super) struct IdleArgs {
     /// How many connections follow the same table.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     viewers: u32,
+    /// How long memory has to come to rest before it is read.
+    #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+    settling: Duration,
     /// Afterwards, close and reopen connections at random for so long.
     #[arg(long, value_parser = humantime::parse_duration)]
     churn: Option<Duration>,
@@ -78,7 +79,7 @@ fn one(args: &IdleArgs, peer: Peer, start: &Start<'_>) -> anyhow::Result<Measure
     let follows = (0..most).map(|client| Some(client / args.viewers as usize));
     let server = (target.language(), target.websocket);
     let mut swarm = Swarm::new(server, source.topics(), follows, epoch)?;
-    swarm.run_until(epoch.now() + nanos(SETTLING))?;
+    swarm.run_until(epoch.now() + nanos(args.settling))?;
     let empty = target.resident()?;
     let mut figures = vec![figure("empty, MiB", empty as f64 / 1024.0 / 1024.0)];
     let (mut joined, mut spent, mut used) = (0, Duration::ZERO, Duration::ZERO);
@@ -89,7 +90,7 @@ fn one(args: &IdleArgs, peer: Peer, start: &Start<'_>) -> anyhow::Result<Measure
         spent += Duration::from_nanos(epoch.now() - began);
         used += target.cpu()? - cpu;
         joined += more.len();
-        swarm.run_until(epoch.now() + nanos(SETTLING))?;
+        swarm.run_until(epoch.now() + nanos(args.settling))?;
         let grown = target.resident()?.saturating_sub(empty) as f64;
         let name = format!("KiB a connection at {connections}");
         figures.push(figure(&name, grown / 1024.0 / f64::from(connections)));

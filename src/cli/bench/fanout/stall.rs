@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::step::{self, Step};
+use super::step::{self, Step, Stretch};
 use super::{FanoutArgs, Stage};
 use crate::cli::bench::figures::Report;
 use crate::cli::bench::rounds::{Measured, figure, rounds};
@@ -38,7 +38,7 @@ fn with_and_without(
     for client in 0..stalled {
         stage.swarm.stall(client)?;
     }
-    let others = step::run(&mut stage, &stretch)?;
+    let others = step::run(&mut stage, &Stretch { stalled, ..stretch })?;
     let grown = stage.target.resident()?.saturating_sub(memory);
     let lags: Vec<u64> =
         stage.swarm.last().take(stalled).map(|client| lag(&stage, client)).collect();
