@@ -5,8 +5,11 @@ use std::io::ErrorKind;
 use std::pin::pin;
 use std::time::Duration;
 
-use axum::{Extension, Router};
+use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -40,8 +43,14 @@ pub(super) async fn serve(
         };
         match accepted {
             Ok((socket, peer)) => {
-                let router = router.clone().layer(Extension(Peer(peer.ip().to_canonical())));
-                requests.spawn(serve_one(http.clone(), socket, router, stopping.clone()));
+                let peer = Peer(peer.ip().to_canonical());
+                requests.spawn(serve_one(
+                    http.clone(),
+                    socket,
+                    peer,
+                    router.clone(),
+                    stopping.clone(),
+                ));
             }
             Err(error) if is_of_one_connection(error.kind()) => {
                 debug!(%error, "a connection was gone before it was taken");
@@ -60,6 +69,7 @@ pub(super) async fn serve(
 async fn serve_one(
     http: http1::Builder,
     socket: TcpStream,
+    peer: Peer,
     router: Router,
     stopping: CancellationToken,
 ) {
@@ -67,7 +77,12 @@ async fn serve_one(
     if let Err(error) = socket.set_nodelay(true) {
         debug!(%error, "a socket keeps its delay");
     }
-    let service = TowerToHyperService::new(router);
+    let routed = TowerToHyperService::new(router);
+    // Said with each request: to layer the router would build every route anew for every connection.
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        routed.call(request)
+    });
     let serving = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
     let mut serving = pin!(serving);
     let ended = tokio::select! {
