@@ -120,6 +120,9 @@ pub struct GatewayConfig {
     /// How long a table is followed after the last client has left it.
     #[arg(long, env = "TABLECAST_GATEWAY_LINGER", default_value = "30s", value_parser = humantime::parse_duration)]
     pub linger: Duration,
+    /// Over what time clients are spread that are told to come back when the gateway stops.
+    #[arg(long, env = "TABLECAST_GATEWAY_RECONNECT_WINDOW", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub reconnect_window: Duration,
     /// How long connections have to end when the gateway stops.
     #[arg(long, env = "TABLECAST_GATEWAY_DRAIN_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration)]
     pub drain_timeout: Duration,

@@ -76,6 +76,7 @@ pub(super) fn replied(frame: &ServerFrame) {
         | ServerFrame::Unsubscribed { .. }
         | ServerFrame::Lobby { .. }
         | ServerFrame::Status { .. }
+        | ServerFrame::Goodbye { .. }
         | ServerFrame::Pong { .. } => {}
     }
 }

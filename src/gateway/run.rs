@@ -206,6 +206,7 @@ fn served(
         deflates: !config.no_deflate,
         sent: metrics::sent(),
         clock,
+        reconnect_window: config.reconnect_window,
         next_connection: AtomicU64::new(0),
     }))
 }
