@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::admission::Peer;
+use super::client_address::Peer;
 
 /// The largest head of a request; also the least that hyper takes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;

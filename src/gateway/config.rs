@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::admission::AdmissionConfig;
 use super::auth::AuthConfig;
 use super::origin::AllowedOrigin;
 use super::outbox::OutboxLimits;
@@ -62,12 +63,9 @@ pub struct GatewayConfig {
     /// How long the bus may not answer before commands are rejected at once, until it does.
     #[arg(long, env = "TABLECAST_GATEWAY_BUS_PATIENCE", default_value = "1s", value_parser = humantime::parse_duration)]
     pub bus_patience: Duration,
-    /// Connections that this gateway serves at once; more are refused with 503 before they are upgraded.
-    #[arg(long, env = "TABLECAST_GATEWAY_CONNECTIONS_MAX", default_value = "20000")]
-    pub connections_max: NonZeroUsize,
-    /// Connections of one client address (of IPv6: one /64); more are refused with 429 before they are upgraded.
-    #[arg(long, env = "TABLECAST_GATEWAY_CONNECTIONS_PER_ADDRESS_MAX", default_value = "20000")]
-    pub connections_per_address_max: NonZeroUsize,
+    /// Who may connect.
+    #[command(flatten)]
+    pub admission: AdmissionConfig,
     /// How long a client may take to send the head of a request, and to send the next one.
     #[arg(long, env = "TABLECAST_GATEWAY_REQUEST_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
     pub request_timeout: Duration,
@@ -270,6 +268,9 @@ mod tests {
             "--jwks-url=file:///etc/keys",
             "--jwks-url=https://me:secret@keys.example/",
             "--allow-origin=play.example",
+            "--trusted-proxy=proxy.example",
+            "--proxy-header=x-real-ip",
+            "--connect-rate=0",
         ] {
             assert!(parse(&[option]).is_err(), "{option} was taken");
         }

@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Extension, Json, Path, State};
+use axum::extract::{DefaultBodyLimit, Extension, Json, Path, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::admission::{Admission, Peer, Refusal};
+use super::admission::{Admission, Refusal};
+use super::client_address::{Client, Peer, Proxies};
 use super::connection;
 use super::hub::Known;
 use super::origin::{self, AllowedOrigins};
@@ -37,6 +40,8 @@ pub(super) struct Shared {
     pub served: Arc<Served>,
     /// Who may connect.
     pub admission: Arc<Admission>,
+    /// Whose word is taken on who asks.
+    pub proxies: Proxies,
     /// Connections, so that shutdown can wait for them.
     pub connections: TaskTracker,
     /// The games that can be opened here.
@@ -62,7 +67,27 @@ pub(super) fn routes(shared: Shared) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(shared.clone(), paced))
         .with_state(shared)
+}
+
+/// Finds out who asks, and whether that one asks too often. Connections that are to stay have a pace of their own.
+async fn paced(
+    State(shared): State<Shared>,
+    Extension(peer): Extension<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let client = shared.proxies.client(peer, request.headers());
+    if request.uri().path() != "/ws" {
+        let jitter = u64::from_le_bytes(shared.served.entropy.bytes());
+        let admitted = shared.admission.admit_request(client.0, Instant::now(), jitter);
+        if let Err(refusal) = admitted {
+            return refused(&refusal);
+        }
+    }
+    request.extensions_mut().insert(client);
+    next.run(request).await
 }
 
 /// An answer that is not what was asked for.
@@ -95,15 +120,16 @@ async fn method_not_allowed() -> Response {
 
 /// Not now, and when.
 fn refused(refusal: &Refusal) -> Response {
-    let (status, code) = match refusal {
-        Refusal::Full { .. } => (StatusCode::SERVICE_UNAVAILABLE, "gateway_full"),
-        Refusal::AddressFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "address_full"),
+    let Refusal { reason, retry_after_ms } = *refusal;
+    let status = if reason.is_clients_own() {
+        StatusCode::TOO_MANY_REQUESTS
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     };
-    let retry_after_ms = refusal.retry_after_ms();
     let seconds = retry_after_ms.div_ceil(1000).to_string();
     let body = serde_json::json!({
-        "code": code,
-        "message": refusal.to_string(),
+        "code": reason.code(),
+        "message": reason.to_string(),
         "retry_after_ms": retry_after_ms,
     });
     (status, [(header::RETRY_AFTER, seconds)], Json(body)).into_response()
@@ -111,7 +137,7 @@ fn refused(refusal: &Refusal) -> Response {
 
 async fn ws(
     State(shared): State<Shared>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(Client(client)): Extension<Client>,
     handshake: Result<Handshake, Refused>,
 ) -> Result<Response, Refused> {
     let handshake = handshake?;
@@ -121,7 +147,7 @@ async fn ws(
         Err(problem) => return Ok(*problem),
     };
     let jitter = u64::from_le_bytes(served.entropy.bytes());
-    let permit = match shared.admission.admit(peer, jitter) {
+    let permit = match shared.admission.admit(client, Instant::now(), jitter) {
         Ok(permit) => permit,
         Err(refusal) => return Ok(refused(&refusal)),
     };

@@ -6,6 +6,7 @@ mod admission;
 mod auth;
 mod beats;
 mod breaker;
+mod client_address;
 mod commands;
 mod config;
 mod connection;
@@ -36,7 +37,9 @@ mod token;
 mod wire;
 mod ws;
 
+pub use admission::AdmissionConfig;
 pub use auth::{AuthConfig, AuthError};
+pub use client_address::{NoNetwork, ProxyHeader, ProxyNet};
 pub use config::{ConfigError, GatewayConfig};
 pub use origin::{AllowedOrigin, NoOrigin};
 pub use run::{GatewayError, run};

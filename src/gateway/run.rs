@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -104,10 +104,8 @@ pub async fn run(
         origins: AllowedOrigins::new(&config.allow_origin),
         catalog,
         served,
-        admission: Admission::new(
-            config.connections_max.get(),
-            config.connections_per_address_max.get(),
-        ),
+        admission: Admission::new(config.admission.limits(), shutdown.clone(), Instant::now()),
+        proxies: config.admission.proxies(),
         connections: tasks.connections.clone(),
     };
     let router = http::routes(shared).merge(health::routes(readiness.clone(), metrics));
