@@ -18,22 +18,32 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::client_address::Peer;
+use super::patient::Patient;
 
 /// The largest head of a request; also the least that hyper takes.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// How long to wait when the system has no more sockets: some must end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    /// To send the head of a request.
+    pub head: Duration,
+    /// To take anything of what is sent.
+    pub slow: Duration,
+}
+
 /// Serves until `stopping`, then until the last request is answered.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
-    request_timeout: Duration,
+    times: Times,
     stopping: CancellationToken,
 ) {
     let mut http = http1::Builder::new();
     // The timer starts when a head is awaited, so it also ends connections that are kept alive for nothing.
-    http.timer(TokioTimer::new()).header_read_timeout(request_timeout).max_buf_size(HEAD_BYTES_MAX);
+    http.timer(TokioTimer::new()).header_read_timeout(times.head).max_buf_size(HEAD_BYTES_MAX);
     let requests = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -46,7 +56,7 @@ pub(super) async fn serve(
                 let peer = Peer(peer.ip().to_canonical());
                 requests.spawn(serve_one(
                     http.clone(),
-                    socket,
+                    (socket, times),
                     peer,
                     router.clone(),
                     stopping.clone(),
@@ -68,7 +78,7 @@ pub(super) async fn serve(
 
 async fn serve_one(
     http: http1::Builder,
-    socket: TcpStream,
+    (socket, times): (TcpStream, Times),
     peer: Peer,
     router: Router,
     stopping: CancellationToken,
@@ -83,7 +93,9 @@ async fn serve_one(
         request.extensions_mut().insert(peer);
         routed.call(request)
     });
-    let serving = http.serve_connection(TokioIo::new(socket), service).with_upgrades();
+    let serving = http
+        .serve_connection(TokioIo::new(Patient::new(socket, times.slow)), service)
+        .with_upgrades();
     let mut serving = pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

@@ -113,10 +113,13 @@ struct Connection {
 
 /// Where else this connection is known. All of it is left on drop, so that not even a panic leaves a
 /// ghost behind.
-struct Presence {
-    mailbox: Arc<Mailbox>,
-    served: Arc<Served>,
-    feeds: LiteMap<TableId, Arc<Feed>>,
+pub(super) struct Presence {
+    /// Whose.
+    pub(super) mailbox: Arc<Mailbox>,
+    /// Where.
+    pub(super) served: Arc<Served>,
+    /// The tables it follows.
+    pub(super) feeds: LiteMap<TableId, Arc<Feed>>,
 }
 
 impl Presence {

@@ -23,6 +23,7 @@ use super::hub::Known;
 use super::origin::{self, AllowedOrigins};
 use super::page;
 use super::served::Served;
+use super::sse;
 use super::token::{GUEST, NAME_CHARS_MAX, shown_name};
 use super::ws::handshake::{Handshake, Refused};
 use crate::catalog::Catalog;
@@ -61,6 +62,7 @@ pub(super) fn routes(shared: Shared) -> Router {
         .route("/v1/games", get(games))
         .route("/v1/tables", get(tables))
         .route("/v1/tables/{id}", get(table))
+        .route("/v1/tables/{id}/stream", get(sse::stream))
         .route("/", get(page::index))
         .route("/t/{*table}", get(page::index))
         .route("/assets/{name}", get(page::asset))
@@ -119,7 +121,7 @@ async fn method_not_allowed() -> Response {
 }
 
 /// Not now, and when.
-fn refused(refusal: &Refusal) -> Response {
+pub(super) fn refused(refusal: &Refusal) -> Response {
     let Refusal { reason, retry_after_ms } = *refusal;
     let status = if reason.is_clients_own() {
         StatusCode::TOO_MANY_REQUESTS
@@ -255,21 +257,26 @@ async fn table(State(shared): State<Shared>, Path(id): Path<String>) -> Response
     };
     match shared.served.hub.spectator_snapshot(table).await {
         Ok(Known::Table(snapshot)) => json(snapshot),
-        Ok(Known::Archived) => {
-            let message = "the table is over and in the archive";
-            problem(StatusCode::GONE, "archived", message)
-        }
+        Ok(Known::Archived) => archived(),
         Ok(Known::Unknown) => unknown_table(),
         Err(error) => {
             warn!(table.id = %table, %error, "table {table} cannot be read");
-            let message = "the table cannot be read now";
-            let problem = problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
-            ([(header::RETRY_AFTER, "1")], problem).into_response()
+            unavailable()
         }
     }
 }
 
-fn unknown_table() -> Response {
+pub(super) fn archived() -> Response {
+    problem(StatusCode::GONE, "archived", "the table is over and in the archive")
+}
+
+pub(super) fn unavailable() -> Response {
+    let message = "the table cannot be read now";
+    let problem = problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
+    ([(header::RETRY_AFTER, "1")], problem).into_response()
+}
+
+pub(super) fn unknown_table() -> Response {
     problem(StatusCode::NOT_FOUND, "unknown_table", "there is no such table")
 }
 

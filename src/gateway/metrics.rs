@@ -18,6 +18,16 @@ pub(super) fn disconnected() {
     gauge!("tablecast_gateway_connections").decrement(1.0);
 }
 
+/// A table is streamed as server-sent events.
+pub(super) fn streaming() {
+    gauge!("tablecast_gateway_event_streams").increment(1.0);
+}
+
+/// It is no more.
+pub(super) fn streamed() {
+    gauge!("tablecast_gateway_event_streams").decrement(1.0);
+}
+
 /// A connection was refused before its upgrade.
 pub(super) fn refused(reason: &'static str) {
     counter!("tablecast_gateway_refused_total", "reason" => reason).increment(1);

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use super::accept;
+use super::accept::{self, Times};
 use super::admission::Admission;
 use super::auth::AuthError;
 use super::breaker::Breaker;
@@ -110,7 +110,8 @@ pub async fn run(
     };
     let router = http::routes(shared).merge(health::routes(readiness.clone(), metrics));
     let stopping = shutdown.clone();
-    let serve = accept::serve(listener, router, config.request_timeout, stopping);
+    let times = Times { head: config.request_timeout, slow: config.slow_timeout };
+    let serve = accept::serve(listener, router, times, stopping);
     let ended = tokio::select! {
         // Why it ended, if it was not told to, before the news that it was.
         biased;
