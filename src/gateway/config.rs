@@ -69,6 +69,9 @@ pub struct GatewayConfig {
     /// How long a client may take to send the head of a request, and to send the next one.
     #[arg(long, env = "TABLECAST_GATEWAY_REQUEST_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
     pub request_timeout: Duration,
+    /// How long the answer to a request may take to begin; after that it is 504.
+    #[arg(long, env = "TABLECAST_GATEWAY_ANSWER_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub answer_timeout: Duration,
     /// How often a connection is pinged; one that shows no sign of life for three pings is closed.
     #[arg(long, env = "TABLECAST_GATEWAY_PING_INTERVAL", default_value = "20s", value_parser = humantime::parse_duration)]
     pub ping_interval: Duration,
@@ -166,6 +169,7 @@ impl GatewayConfig {
             ("ping-interval", self.ping_interval),
             ("hello-timeout", self.hello_timeout),
             ("request-timeout", self.request_timeout),
+            ("answer-timeout", self.answer_timeout),
             ("slow-timeout", self.slow_timeout),
             ("outbox-age", self.outbox_age),
             ("drain-timeout", self.drain_timeout),

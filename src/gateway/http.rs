@@ -4,23 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, Extension, Json, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Extension, Json, Path, State};
 use axum::http::{StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Router, middleware};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tower_http::compression::CompressionLayer;
+use tracing::{Instrument, debug_span, warn};
 
 use super::admission::{Admission, Refusal};
-use super::client_address::{Client, Peer, Proxies};
+use super::client_address::Client;
 use super::connection;
 use super::hub::Known;
-use super::origin::{self, AllowedOrigins};
+use super::middleware::{Around, RequestId, around as around_request};
+use super::origin;
 use super::page;
 use super::served::Served;
 use super::sse;
@@ -41,55 +42,55 @@ pub(super) struct Shared {
     pub served: Arc<Served>,
     /// Who may connect.
     pub admission: Arc<Admission>,
-    /// Whose word is taken on who asks.
-    pub proxies: Proxies,
     /// Connections, so that shutdown can wait for them.
     pub connections: TaskTracker,
     /// The games that can be opened here.
     pub catalog: Catalog,
-    /// Whose pages may connect.
-    pub origins: AllowedOrigins,
     /// How long a guest's token is good; nothing if there are no guests.
     pub guest_ttl: Option<Duration>,
 }
 
+/// Where connections that are to stay begin.
+pub(super) const WS: &str = "/ws";
+
+/// One route: its path, the method in small letters, and what it does.
+type Route = (&'static str, &'static str, MethodRouter<Shared>);
+
+/// The routes that are no WebSocket. `openapi.json` describes each.
+fn table_of_routes() -> Vec<Route> {
+    vec![
+        ("/v1/guest", "post", post(guest)),
+        ("/v1/games", "get", get(games)),
+        ("/v1/tables", "get", get(tables)),
+        ("/v1/tables/{id}", "get", get(table)),
+        ("/v1/tables/{id}/stream", "get", get(sse::stream)),
+        ("/v1/openapi.json", "get", get(openapi)),
+        ("/", "get", get(page::index)),
+        ("/t/{*table}", "get", get(page::index)),
+        ("/assets/{name}", "get", get(page::asset)),
+    ]
+}
+
 /// All routes but those of the health of the process.
-pub(super) fn routes(shared: Shared) -> Router {
-    let guard = middleware::from_fn_with_state(shared.origins.clone(), origin::guard);
+pub(super) fn routes(shared: Shared, around: Around) -> Router {
+    let guard = middleware::from_fn_with_state(around.origins.clone(), origin::guard);
+    let plain = table_of_routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, _method, route)| router.route(path, route))
+        // Not what comes by and by: that is to be there at once.
+        .layer(CompressionLayer::new());
     Router::new()
-        .route("/ws", get(ws).route_layer(guard))
-        .route("/v1/guest", post(guest))
-        .route("/v1/games", get(games))
-        .route("/v1/tables", get(tables))
-        .route("/v1/tables/{id}", get(table))
-        .route("/v1/tables/{id}/stream", get(sse::stream))
-        .route("/", get(page::index))
-        .route("/t/{*table}", get(page::index))
-        .route("/assets/{name}", get(page::asset))
+        .route(WS, get(ws).route_layer(guard))
+        .merge(plain)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::from_fn_with_state(shared.clone(), paced))
+        .layer(middleware::from_fn_with_state(around, around_request))
         .with_state(shared)
 }
 
-/// Finds out who asks, and whether that one asks too often. Connections that are to stay have a pace of their own.
-async fn paced(
-    State(shared): State<Shared>,
-    Extension(peer): Extension<Peer>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let client = shared.proxies.client(peer, request.headers());
-    if request.uri().path() != "/ws" {
-        let jitter = u64::from_le_bytes(shared.served.entropy.bytes());
-        let admitted = shared.admission.admit_request(client.0, Instant::now(), jitter);
-        if let Err(refusal) = admitted {
-            return refused(&refusal);
-        }
-    }
-    request.extensions_mut().insert(client);
-    next.run(request).await
+async fn openapi() -> Response {
+    json(Bytes::from_static(include_bytes!("openapi.json")))
 }
 
 /// An answer that is not what was asked for.
@@ -140,6 +141,7 @@ pub(super) fn refused(refusal: &Refusal) -> Response {
 async fn ws(
     State(shared): State<Shared>,
     Extension(Client(client)): Extension<Client>,
+    Extension(RequestId(id)): Extension<RequestId>,
     handshake: Result<Handshake, Refused>,
 ) -> Result<Response, Refused> {
     let handshake = handshake?;
@@ -154,13 +156,16 @@ async fn ws(
         Err(refusal) => return Ok(refused(&refusal)),
     };
     let (response, upgrading) = handshake.accept(wire);
-    shared.connections.spawn(async move {
+    // As all lines of a connection are: where those are not wanted, this costs nothing.
+    let span = debug_span!("connection", request.id = %id, %client);
+    let connection = async move {
         if let Some((stream, early)) = upgrading.finish().await {
             // Boxed: while one waits to be upgraded, it needs no room for a connection.
             Box::pin(connection::run(stream, &early, wire, served)).await;
         }
         drop(permit);
-    });
+    };
+    shared.connections.spawn(connection.instrument(span));
     Ok(response)
 }
 
@@ -283,4 +288,36 @@ pub(super) fn unknown_table() -> Response {
 fn json(body: Bytes) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (headers, body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::runtime::health;
+
+    #[test]
+    fn the_description_has_every_route_and_no_other() {
+        let health = health::PATHS.into_iter().map(|path| (path, "get"));
+        let routes = table_of_routes().into_iter().map(|(path, method, _)| (path, method));
+        let routed: BTreeSet<_> = routes
+            .chain(health)
+            .chain([(WS, "get")])
+            .map(|(path, method)| (path.replace("{*", "{"), method.to_owned()))
+            .collect();
+        let openapi: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let described: BTreeSet<_> = openapi["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .flat_map(|(path, item)| {
+                let methods = item.as_object().unwrap().keys();
+                methods.map(move |method| (path.clone(), method.clone()))
+            })
+            .collect();
+        assert_eq!(described, routed);
+    }
 }

@@ -21,6 +21,7 @@ mod live_table;
 mod lobby;
 mod mailbox;
 mod metrics;
+mod middleware;
 mod origin;
 mod outbox;
 mod owners;

@@ -24,6 +24,7 @@ use super::http::{self, Shared};
 use super::hub::Hub;
 use super::lobby;
 use super::metrics;
+use super::middleware::Around;
 use super::origin::AllowedOrigins;
 use super::owners::{self, Owners};
 use super::registry::Registry;
@@ -99,16 +100,22 @@ pub async fn run(
     }
     readiness.set_ready();
     let gateway = Arc::clone(&served.gateway);
+    let admission = Admission::new(config.admission.limits(), shutdown.clone(), Instant::now());
+    let around = Around {
+        admission: Arc::clone(&admission),
+        proxies: config.admission.proxies(),
+        origins: AllowedOrigins::new(&config.allow_origin),
+        entropy: served.entropy.clone(),
+        answer_timeout: config.answer_timeout,
+    };
     let shared = Shared {
         guest_ttl: config.guest_tokens.then_some(config.guest_token_ttl),
-        origins: AllowedOrigins::new(&config.allow_origin),
         catalog,
         served,
-        admission: Admission::new(config.admission.limits(), shutdown.clone(), Instant::now()),
-        proxies: config.admission.proxies(),
+        admission,
         connections: tasks.connections.clone(),
     };
-    let router = http::routes(shared).merge(health::routes(readiness.clone(), metrics));
+    let router = http::routes(shared, around).merge(health::routes(readiness.clone(), metrics));
     let stopping = shutdown.clone();
     let times = Times { head: config.request_timeout, slow: config.slow_timeout };
     let serve = accept::serve(listener, router, times, stopping);

@@ -12,6 +12,7 @@ mod tiny_worker;
 mod admission;
 mod auth;
 mod chess;
+mod edge;
 mod elsewhere;
 mod http;
 mod limits;

@@ -109,7 +109,9 @@ async fn a_spectator_follows_and_comes_back_where_it_was() {
         nok.until("accepted").await;
     }
     let cursor = have.to_string();
-    for (more, header) in [("", Some(("Last-Event-ID", cursor.as_str()))), (&*format!("?cursor={have}"), None)] {
+    for (more, header) in
+        [("", Some(("Last-Event-ID", cursor.as_str()))), (&*format!("?cursor={have}"), None)]
+    {
         let mut events = Events::of_table(&stage, &table, more, header.as_slice()).await;
         assert_eq!(events.expect("subscribed").await.data["recovered"], true);
         for number in [8, 9] {
@@ -122,7 +124,8 @@ async fn a_spectator_follows_and_comes_back_where_it_was() {
 async fn who_draws_views_has_a_commit_only_with_its_snapshot() {
     let stage = Stage::new(&[]).await;
     let (mut nok, _somchai, table) = table(&stage).await;
-    let mut events = Events::of_table(&stage, &table, "?deliver=views", &[]).await;
+    let mut events =
+        Events::of_table(&stage, &table, "?deliver=views", &[("Accept-Encoding", "gzip")]).await;
     events.expect("subscribed").await;
     let first = events.expect("snapshot").await.id;
     nok.say("c1", &table, 7).await;
