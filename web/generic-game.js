@@ -1,6 +1,10 @@
-// Draws any game: its view as a tree, its `choices` as buttons, and a box for commands.
+// Draws any game: its view as a tree, its `choices` as buttons, and a box for commands. Of a relayed table, whose
+// view is its state and its last commits: the state as a tree, and what happened, newest first.
 
 import { h } from "./dom.js";
+
+/** So many of a relayed table's commits are shown. */
+const COMMITS_SHOWN = 50;
 
 export function genericGame(context, kind) {
   let text = '{"type": ""}';
@@ -10,13 +14,14 @@ export function genericGame(context, kind) {
   function prompt(view) {
     const isMine = choices(view).length > 0 || game(view).awaiting?.includes(view.you) === true;
     if (view.status === "ended") return { text: ended(view), isMine: false };
+    if (game(view).relayed) return { text: "This game is played elsewhere.", isMine: false };
     return { text: isMine ? "Your turn." : "Others are to move.", isMine };
   }
 
   const game = (view) => (typeof view.game === "object" && view.game !== null ? view.game : {});
 
   function ended({ result, seats }) {
-    const names = (result?.winners ?? []).map((seat) => seats[seat].name);
+    const names = (result?.winners ?? []).map((seat) => seats[seat]?.name || `Seat ${seat + 1}`);
     return names.length ? `Won by ${names.join(" and ")}.` : "Over, without a winner.";
   }
 
@@ -43,12 +48,24 @@ export function genericGame(context, kind) {
           h("button", { data: { testid: "choice" }, onclick: () => context.send(command) }, label(command)))),
         view.status === "ended" && h("p.result", { data: { testid: "game-over" } },
           h("strong", { data: { testid: "winner", winners: view.result?.winners.join(",") } }, ended(view))),
-        tree("view", view.game, true),
-        view.you !== null && view.status === "running" && h("form.command", { onsubmit: submit },
+        ...(game(view).relayed ? relayed(view.game) : [tree("view", view.game, true)]),
+        view.you !== null && view.status === "running" && !game(view).relayed && h("form.command", { onsubmit: submit },
           h("label.field", null, "Command ", h("textarea", { rows: 3, spellcheck: "false", oninput: (event) => { text = event.target.value; } }, text)),
           h("button", { type: "submit" }, "Send")));
     },
   };
+}
+
+function relayed({ state, your_state: own, commits, missing }) {
+  const shown = commits.filter(({ events }) => events.length).slice(-COMMITS_SHOWN).reverse();
+  const isShort = missing > 0 || shown.length === COMMITS_SHOWN;
+  return [
+    state !== undefined && tree("state", state, true),
+    own !== undefined && tree("yours", own, true),
+    h("ol.relayed", { reversed: true, "aria-label": "What happened", data: { testid: "commits" } }, shown.map(({ seq, events }) =>
+      h("li", { key: `c${seq}`, value: seq, data: { testid: "relayed-commit", seq } }, events.map((event) => h("div", null, label(event)))))),
+    isShort && h("p.muted", null, "Older commits are not shown."),
+  ];
 }
 
 /** `{"type": "mark", "cell": 4}` as `mark · cell 4`. */

@@ -135,7 +135,7 @@ export function tableScreen(root, app, table) {
       me && isRunning && me.bot_plays && h("button.primary", { data: { testid: "return" }, onclick: () => changeSeat({ type: "table.sit", seat: view.you }) }, "Take your seat back"),
       view.you === null && h("span.badge", { data: { testid: "spectator" } }, "watching"),
       h("button.quiet", { data: { testid: "share" }, onclick: share }, copied ? "Copied" : "Share"),
-      me && view.status !== "ended" && !me.bot_plays && h("button.quiet", { data: { testid: "leave" }, onclick: leave }, "Leave"));
+      me && view.status !== "ended" && !me.bot_plays && !view.game?.relayed && h("button.quiet", { data: { testid: "leave" }, onclick: leave }, "Leave"));
   }
 
   function rematchBar() {

@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tablecast::bus::memory::Network;
-use tablecast::domain::TableId;
+use tablecast::catalog::Catalog;
+use tablecast::domain::{Kind, TableId, Viewer};
+use tablecast::games::chess::Chess;
+use tablecast::protocol::frame::Format;
 use tablecast::runtime::clock::Clock;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::http::get;
 use crate::nats_server::NatsServer;
 use crate::socket::{PATIENCE, Socket};
-use crate::stage::Stage;
+use crate::stage::{Gateway, Stage};
 
 /// Only in what seat 1 is to see.
 const SECRET: &str = "sentinel-of-seat-one";
@@ -233,23 +237,31 @@ async fn what_cannot_be_read_is_a_number_and_the_next_commit_goes_on() {
     // All six are with the operator.
     let jetstream =
         async_nats::jetstream::new(async_nats::connect(&relay.server.url).await.unwrap());
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let dead = jetstream.get_stream("DEAD").await.unwrap();
         let messages = dead.cached_info().state.messages;
         if messages == 6 {
             break;
         }
-        assert!(tokio::time::Instant::now() < deadline, "{messages} dead letters");
+        assert!(Instant::now() < deadline, "{messages} dead letters");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    // And whoever comes now counts the same.
-    let (status, _) = get(&relay.stage, "/v1/tables/none").await;
-    assert_eq!(status, 404);
-    let other = relay.stage.spectator().await;
-    drop(other);
-    let mut late = relay.stage.spectator().await;
-    assert_eq!(relay.subscribe(&mut late).await["seq"], 6);
+    // And whoever reads the log only now counts the same.
+    let kind = "relayed".parse().expect("a kind");
+    let catalog = Catalog::new().with_relay(kind).expect("nothing is played there");
+    let other = Gateway::start(relay.server.bus(&[]).await, &catalog, &[]).await;
+    let (mut late, _) = Socket::connect(other.address, Some("tablecast.v1.json")).await;
+    let snapshot = relay.subscribe(&mut late).await;
+    assert_eq!(
+        (&snapshot["seq"], &snapshot["view"]["game"]["commits"][5]["seq"]),
+        (&json!(6), &json!(6))
+    );
+    // Without the option nobody is shown what somebody publishes.
+    let other = Gateway::start(relay.server.bus(&[]).await, &Catalog::new(), &[]).await;
+    let (mut socket, _) = Socket::connect(other.address, Some("tablecast.v1.json")).await;
+    socket.send(json!({ "type": "subscribe", "table": relay.table })).await;
+    assert_eq!(socket.expect("unsubscribed").await["reason"], "unknown_kind");
 }
 
 #[tokio::test]
@@ -278,4 +290,79 @@ async fn a_command_to_a_relayed_table_is_refused_and_nobody_is_asked_to_own_it()
     relay.stage.bus.mail.notify("tc.adopt.sign".to_owned(), "sign".into()).await.unwrap();
     let first = futures_util::StreamExt::next(&mut adoptions).await.unwrap();
     assert_eq!(first, "sign");
+}
+
+#[tokio::test]
+async fn a_keyframe_may_replace_all_that_was_before_it() {
+    let mut relay = Relay::start(&[]).await;
+    for number in 1..=3 {
+        relay.publish(&json!({ "public": [{ "type": "n", "n": number }] })).await;
+    }
+    let mut spectator = relay.stage.spectator().await;
+    relay.subscribe(&mut spectator).await;
+    let subject = relay.subject();
+    let keyframe = json!({ "seq": 4, "state": { "public": { "sum": 6 } } }).to_string();
+    relay.publisher.publish_with(&subject, "Nats-Rollup: sub", keyframe.as_bytes()).await;
+    relay.publish(&json!({ "public": [{ "type": "n", "n": 4 }] })).await;
+    for seq in 4..=5 {
+        assert_eq!(spectator.expect("commit").await["seq"], seq);
+    }
+    // Whoever comes now finds nothing older, and the same numbers.
+    let kind = "relayed".parse().expect("a kind");
+    let catalog = Catalog::new().with_relay(kind).expect("nothing is played there");
+    let other = Gateway::start(relay.server.bus(&[]).await, &catalog, &[]).await;
+    let (mut late, _) = Socket::connect(other.address, Some("tablecast.v1.json")).await;
+    let snapshot = relay.subscribe(&mut late).await;
+    let game = &snapshot["view"]["game"];
+    assert_eq!(
+        (&snapshot["seq"], &game["state_seq"], &game["missing"]),
+        (&json!(5), &json!(4), &json!(0))
+    );
+    assert_eq!((&game["state"], &game["commits"][0]["seq"]), (&json!({ "sum": 6 }), &json!(5)));
+}
+
+#[test]
+fn a_kind_is_either_played_or_relayed() {
+    let kind = |name: &str| name.parse::<Kind>().expect("a kind");
+    let catalog = Catalog::new().with::<Chess>();
+    assert!(catalog.clone().with_relay(kind("chess")).is_err());
+    let catalog = catalog.with_relay(kind("outside")).expect("nothing is played there");
+    let rules = catalog.get(&kind("outside")).expect("known");
+    let table = TableId::new(Clock::System.now(), rand::random());
+    assert!(rules.referee(table, b"{}").is_err(), "no worker may own one");
+    assert!(catalog.with_relay(kind("outside")).is_ok(), "named twice is no mistake");
+}
+
+/// `cargo test --release --test gateway measure_relay -- --ignored --nocapture`
+#[ignore = "a measurement"]
+#[test]
+fn measure_relay_fold_and_frame() {
+    let event = json!({ "type": "moved", "from": "e2", "to": "e4", "text": "x".repeat(152) });
+    assert_eq!(event.to_string().len(), 200);
+    let payload = json!({ "public": [event] });
+    let packed = rmp_serde::to_vec_named(&payload).expect("encodes");
+    let kind: Kind = "outside".parse().expect("a kind");
+    let catalog = Catalog::new().with_relay(kind.clone()).expect("nothing is played there");
+    let rules = catalog.get(&kind).expect("known");
+    let (table, now) = (TableId::new(Clock::System.now(), rand::random()), Clock::System.now());
+    for (what, payload) in [("JSON", payload.to_string().as_bytes()), ("MessagePack", &packed)] {
+        let (mut replica, _) = rules.replica(table, payload, now).expect("a commit");
+        let mut frame = Vec::with_capacity(1024);
+        let rounds = 500_000_u32;
+        let (mut folding, mut writing) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..rounds / 100 {
+            let started = Instant::now();
+            let fold = |_| replica.fold(payload, now).expect("a commit");
+            let commits: Vec<_> = (0..100).map(fold).collect();
+            let folded = Instant::now();
+            for commit in &commits {
+                frame.clear();
+                commit.write(Viewer::Spectator, Format::Json, &mut frame);
+            }
+            folding += folded - started;
+            writing += folded.elapsed();
+        }
+        let (folding, writing) = (folding / rounds, writing / rounds);
+        println!("{what}: fold {folding:?}, one JSON frame of {} bytes {writing:?}", frame.len());
+    }
 }
