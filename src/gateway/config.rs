@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::admission::AdmissionConfig;
 use super::auth::AuthConfig;
 use super::origin::AllowedOrigin;
 use super::outbox::OutboxLimits;
@@ -63,15 +64,15 @@ pub struct GatewayConfig {
     /// How long the bus may not answer before commands are rejected at once, until it does.
     #[arg(long, env = "TABLECAST_GATEWAY_BUS_PATIENCE", default_value = "1s", value_parser = humantime::parse_duration)]
     pub bus_patience: Duration,
-    /// Connections that this gateway serves at once; more are refused with 503 before they are upgraded.
-    #[arg(long, env = "TABLECAST_GATEWAY_CONNECTIONS_MAX", default_value = "20000")]
-    pub connections_max: NonZeroUsize,
-    /// Connections of one client address (of IPv6: one /64); more are refused with 429 before they are upgraded.
-    #[arg(long, env = "TABLECAST_GATEWAY_CONNECTIONS_PER_ADDRESS_MAX", default_value = "20000")]
-    pub connections_per_address_max: NonZeroUsize,
+    /// Who may connect.
+    #[command(flatten)]
+    pub admission: AdmissionConfig,
     /// How long a client may take to send the head of a request, and to send the next one.
     #[arg(long, env = "TABLECAST_GATEWAY_REQUEST_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
     pub request_timeout: Duration,
+    /// How long the answer to a request may take to begin; after that it is 504.
+    #[arg(long, env = "TABLECAST_GATEWAY_ANSWER_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub answer_timeout: Duration,
     /// How often a connection is pinged; one that shows no sign of life for three pings is closed.
     #[arg(long, env = "TABLECAST_GATEWAY_PING_INTERVAL", default_value = "20s", value_parser = humantime::parse_duration)]
     pub ping_interval: Duration,
@@ -141,6 +142,9 @@ pub struct GatewayConfig {
     /// How long a table is followed after the last client has left it.
     #[arg(long, env = "TABLECAST_GATEWAY_LINGER", default_value = "30s", value_parser = humantime::parse_duration)]
     pub linger: Duration,
+    /// Over what time clients are spread that are told to come back when the gateway stops.
+    #[arg(long, env = "TABLECAST_GATEWAY_RECONNECT_WINDOW", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub reconnect_window: Duration,
     /// How long connections have to end when the gateway stops.
     #[arg(long, env = "TABLECAST_GATEWAY_DRAIN_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration)]
     pub drain_timeout: Duration,
@@ -186,6 +190,7 @@ impl GatewayConfig {
             ("ping-interval", self.ping_interval),
             ("hello-timeout", self.hello_timeout),
             ("request-timeout", self.request_timeout),
+            ("answer-timeout", self.answer_timeout),
             ("slow-timeout", self.slow_timeout),
             ("outbox-age", self.outbox_age),
             ("drain-timeout", self.drain_timeout),
@@ -298,6 +303,9 @@ mod tests {
             "--jwks-url=file:///etc/keys",
             "--jwks-url=https://me:secret@keys.example/",
             "--allow-origin=play.example",
+            "--trusted-proxy=proxy.example",
+            "--proxy-header=x-real-ip",
+            "--connect-rate=0",
         ] {
             assert!(parse(&[option]).is_err(), "{option} was taken");
         }

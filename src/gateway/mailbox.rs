@@ -168,6 +168,7 @@ fn is_throttled(frame: &ServerFrame) -> bool {
         | ServerFrame::Unsubscribed { .. }
         | ServerFrame::Lobby { .. }
         | ServerFrame::Status { .. }
+        | ServerFrame::Goodbye { .. }
         | ServerFrame::Pong { .. } => false,
     }
 }

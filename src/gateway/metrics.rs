@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ::metrics::{Counter, counter, gauge, histogram};
+use axum::http::StatusCode;
 
 use super::outbox::Hold;
 use crate::protocol::close::CloseCode;
@@ -17,6 +18,34 @@ pub(super) fn connected() {
 /// A connection is gone.
 pub(super) fn disconnected() {
     gauge!("tablecast_gateway_connections").decrement(1.0);
+}
+
+/// An HTTP request has its answer, or the beginning of it.
+pub(super) fn answered(status: StatusCode, took: Duration) {
+    let class = match status.as_u16() {
+        0..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    };
+    counter!("tablecast_gateway_http_requests_total", "status" => class).increment(1);
+    histogram!("tablecast_gateway_http_seconds").record(took.as_secs_f64());
+}
+
+/// An HTTP request could not be answered as it should have been.
+pub(super) fn request_failed(why: &'static str) {
+    counter!("tablecast_gateway_http_failed_total", "why" => why).increment(1);
+}
+
+/// A table is streamed as server-sent events.
+pub(super) fn streaming() {
+    gauge!("tablecast_gateway_event_streams").increment(1.0);
+}
+
+/// It is no more.
+pub(super) fn streamed() {
+    gauge!("tablecast_gateway_event_streams").decrement(1.0);
 }
 
 /// A connection was refused before its upgrade.
@@ -101,6 +130,7 @@ pub(super) fn replied(frame: &ServerFrame) {
         | ServerFrame::Unsubscribed { .. }
         | ServerFrame::Lobby { .. }
         | ServerFrame::Status { .. }
+        | ServerFrame::Goodbye { .. }
         | ServerFrame::Pong { .. } => {}
     }
 }

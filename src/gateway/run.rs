@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use super::accept;
+use super::accept::{self, Times};
 use super::admission::Admission;
 use super::auth::AuthError;
 use super::breaker::Breaker;
@@ -24,6 +24,7 @@ use super::http::{self, Shared};
 use super::hub::Hub;
 use super::lobby::{self, Board};
 use super::metrics;
+use super::middleware::Around;
 use super::origin::AllowedOrigins;
 use super::overseer::Overseer;
 use super::owners::{self, Owners};
@@ -102,20 +103,25 @@ pub async fn run(
     }
     readiness.set_ready();
     let gateway = Arc::clone(&served.gateway);
+    let admission = Admission::new(config.admission.limits(), shutdown.clone(), Instant::now());
+    let around = Around {
+        admission: Arc::clone(&admission),
+        proxies: config.admission.proxies(),
+        origins: AllowedOrigins::new(&config.allow_origin),
+        entropy: served.entropy.clone(),
+        answer_timeout: config.answer_timeout,
+    };
     let shared = Shared {
         guest_ttl: config.guest_tokens.then_some(config.guest_token_ttl),
-        origins: AllowedOrigins::new(&config.allow_origin),
         catalog,
         served,
-        admission: Admission::new(
-            config.connections_max.get(),
-            config.connections_per_address_max.get(),
-        ),
+        admission,
         connections: tasks.connections.clone(),
     };
-    let router = http::routes(shared).merge(health::routes(readiness.clone(), metrics));
+    let router = http::routes(shared, around).merge(health::routes(readiness.clone(), metrics));
     let stopping = shutdown.clone();
-    let serve = accept::serve(listener, router, config.request_timeout, stopping);
+    let times = Times { head: config.request_timeout, slow: config.slow_timeout };
+    let serve = accept::serve(listener, router, times, stopping);
     let ended = tokio::select! {
         // Why it ended, if it was not told to, before the news that it was.
         biased;
@@ -212,6 +218,7 @@ fn served(
         deflates: !config.no_deflate,
         sent: metrics::sent(),
         clock,
+        reconnect_window: config.reconnect_window,
         next_connection: AtomicU64::new(0),
     }))
 }

@@ -331,3 +331,23 @@ async fn commands_beyond_what_a_gateway_lets_wait_are_refused() {
     drop(hangs);
     assert_eq!(malee.until("rejected").await["id"], "c4", "Malee has no seat, says a worker");
 }
+
+#[tokio::test]
+async fn those_who_are_told_to_come_back_are_spread_over_the_window() {
+    let stage = Stage::new(&["--reconnect-window=40s"]).await;
+    let mut sockets = Vec::new();
+    for _ in 0..20 {
+        sockets.push(stage.spectator().await);
+    }
+    stage.shutdown.cancel();
+    let mut waits = Vec::new();
+    for mut socket in sockets {
+        let goodbye = socket.expect("goodbye").await;
+        waits.push(goodbye["reconnect_after_ms"].as_u64().expect("a wait"));
+        assert_eq!(socket.closed().await, 4000);
+    }
+    let (least, most) = (waits.iter().min(), waits.iter().max());
+    let (least, most) = (*least.expect("some"), *most.expect("some"));
+    // That twenty fall into one quarter of the window happens once in many billions.
+    assert!(most <= 40_000 && most - least > 10_000, "{waits:?}");
+}

@@ -149,6 +149,7 @@ impl Connection {
         if ending == Ending::Closed(CloseCode::Restart) {
             // A worker's verdict that has come must not be lost to the restart of a gateway.
             self.fill();
+            self.socket.push(Frame::of(self.mailbox.wire, &self.served.goodbye()));
         }
         self.socket.push(goodbye);
         let said = async {
