@@ -57,7 +57,7 @@ impl Reader {
     }
 
     /// The object that holds a game.
-    pub(super) async fn locate(&self, table: TableId) -> Result<Option<ObjectKey>, ObjectError> {
+    pub async fn locate(&self, table: TableId) -> Result<Option<ObjectKey>, ObjectError> {
         let place = self.place(table).await?;
         Ok(place.map(|(key, _)| key))
     }
