@@ -11,4 +11,4 @@ mod store;
 pub use decode::DecodeError;
 pub use objects::ObjectError;
 pub use reader::{ListFilter, Reader};
-pub use store::{Purpose, StoreConfig, StoreError, StoreUrl};
+pub use store::{ArchiveConfig, Purpose, StoreAccess, StoreConfig, StoreError, StoreUrl};

@@ -229,7 +229,7 @@ async fn table(State(shared): State<Shared>, Path(id): Path<String>) -> Response
     };
     match shared.served.hub.spectator_snapshot(table).await {
         Ok(Known::Table(snapshot)) => json(snapshot),
-        Ok(Known::Archived) => {
+        Ok(Known::Archived(_)) => {
             let message = "the table is over and in the archive";
             problem(StatusCode::GONE, "archived", message)
         }

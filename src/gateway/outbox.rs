@@ -105,6 +105,8 @@ struct Waiting {
     /// A `subscribed` frame, which goes before everything else of its table and is never conflated.
     head: Option<Frame>,
     body: Body,
+    /// What is sent last of all, after which the table is not followed any more.
+    end: Option<Box<(Frame, FeedId)>>,
     has_turn: bool,
 }
 
@@ -199,10 +201,12 @@ impl Outbox {
             holds_token: false,
             head: None,
             body: Body::EMPTY,
+            end: None,
             has_turn: false,
         });
         waiting.head = Some(subscribed);
         waiting.body = Body::EMPTY;
+        waiting.end = None;
         give_turn(&mut self.turn, table, waiting);
     }
 
@@ -220,6 +224,14 @@ impl Outbox {
         self.dropped.push((table, feed));
     }
 
+    /// Nothing more of this table is sent after what waits: the client is told so then.
+    pub(super) fn end_table(&mut self, table: TableId, feed: FeedId, unsubscribed: Frame) {
+        if let Some(waiting) = self.tables.get_mut(&table) {
+            waiting.end = Some(Box::new((unsubscribed, feed)));
+            give_turn(&mut self.turn, table, waiting);
+        }
+    }
+
     /// Tables dropped since this was last asked.
     pub(super) fn take_dropped(&mut self) -> Vec<(TableId, FeedId)> {
         std::mem::take(&mut self.dropped)
@@ -227,6 +239,27 @@ impl Outbox {
 
     /// A frame of a table that is followed. `seq` goes up by one from push to push.
     pub(super) fn push(&mut self, table: TableId, frame: TableFrame, now: Instant) -> Pushed {
+        self.put(table, frame, self.limits.frames_per_table, now)
+    }
+
+    /// The same of a commit that the client has missed: a whole row of these comes at once, and is limited by its
+    /// bytes alone. What follows them is counted with them.
+    pub(super) fn push_missed(
+        &mut self,
+        table: TableId,
+        frame: TableFrame,
+        now: Instant,
+    ) -> Pushed {
+        self.put(table, frame, usize::MAX, now)
+    }
+
+    fn put(
+        &mut self,
+        table: TableId,
+        frame: TableFrame,
+        frames_max: usize,
+        now: Instant,
+    ) -> Pushed {
         let Some(waiting) = self.tables.get_mut(&table) else {
             return Pushed::NotFollowed;
         };
@@ -238,7 +271,7 @@ impl Outbox {
                     "commits of one table come in order"
                 );
                 let more = frame.bytes();
-                let too_many = frames.len() >= limits.frames_per_table;
+                let too_many = frames.len() >= frames_max;
                 let too_big = !frames.is_empty() && *bytes + more > limits.bytes_per_table;
                 let too_old = frames
                     .front()
@@ -312,6 +345,13 @@ impl Outbox {
                     }
                     return Next::Send(frame, then);
                 }
+                First::End(end) => {
+                    let (frame, feed) = *end;
+                    self.holds_token = false;
+                    self.tables.remove(&table);
+                    self.dropped.push((table, feed));
+                    return Next::Send(frame, None);
+                }
                 First::SnapshotDue => {
                     self.turn.push_front(table);
                     return Next::SnapshotDue(table);
@@ -325,6 +365,7 @@ impl Outbox {
 
 enum First {
     Frame(Frame, Option<Frame>),
+    End(Box<(Frame, FeedId)>),
     SnapshotDue,
     Nothing,
 }
@@ -332,7 +373,7 @@ enum First {
 impl Waiting {
     fn is_empty(&self) -> bool {
         let no_body = matches!(&self.body, Body::Frames { frames, .. } if frames.is_empty());
-        self.head.is_none() && no_body
+        self.head.is_none() && no_body && self.end.is_none()
     }
 
     fn try_take_token(&mut self, now: Instant) -> Result<(), Duration> {
@@ -353,7 +394,7 @@ impl Waiting {
             return First::SnapshotDue;
         };
         let Some((_, first)) = frames.pop_front() else {
-            return First::Nothing;
+            return self.end.take().map_or(First::Nothing, First::End);
         };
         *bytes -= first.bytes();
         self.holds_token = false;

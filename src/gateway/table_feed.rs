@@ -8,14 +8,20 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::live_table::{LiveTable, Resume, Taken};
+use super::live_table::{LiveTable, Missed, Resume, Taken};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::outbox::{FeedId, TableFrame};
 use super::subscriber::{Join, Subscriber};
 use super::wire::Wire;
 use crate::bus::Entry;
 use crate::catalog::{FannedOut, FoldError};
-use crate::domain::{Kind, PlayerId, PresenceChange, StreamSeq, TableId, Viewer, WorkerId};
+use crate::domain::{
+    Kind, PlayerId, PresenceChange, StreamSeq, TableId, TableSeq, Viewer, WorkerId,
+};
+use crate::protocol::frame::Deliver;
+
+/// How long commits that were read back are kept: others of the same storm may miss them, too.
+const READ_BACK_KEPT: Duration = Duration::from_secs(30);
 
 /// One followed table.
 ///
@@ -36,6 +42,10 @@ pub(super) struct Feed {
 struct State {
     phase: Phase,
     subscribers: BTreeMap<ConnectionId, Subscriber>,
+    /// Those who are to begin with commits that have to be read back first.
+    behind: Vec<Join>,
+    /// Since when commits are kept that were read back.
+    read_back_at: Option<Instant>,
     /// Players with a seat and a connection here, as announced to the table's owner.
     here: BTreeSet<PlayerId>,
     /// What the owner has not been told yet. At most one line for each player.
@@ -79,6 +89,8 @@ impl Feed {
             state: Mutex::new(State {
                 phase: Phase::Loading(Vec::new()),
                 subscribers: BTreeMap::new(),
+                behind: Vec::new(),
+                read_back_at: None,
                 here: BTreeSet::new(),
                 notices: BTreeMap::new(),
                 idle_since: Some(Instant::now()),
@@ -101,7 +113,7 @@ impl Feed {
                 waiting.push(join);
             }
             Phase::Live(_) => {
-                state.admit(self.table, join);
+                state.admit(self.table, self.id, join);
                 self.ring_if_due(&state);
             }
         }
@@ -114,13 +126,16 @@ impl Feed {
         if let Phase::Loading(waiting) = &mut state.phase {
             waiting.retain(|join| join.mailbox.connection != connection);
         }
-        let Some(gone) = state.subscribers.remove(&connection) else {
+        let was_behind = state.is_behind(connection);
+        state.behind.retain(|join| join.mailbox.connection != connection);
+        let gone = state.subscribers.remove(&connection);
+        if gone.is_none() && !was_behind {
             return;
-        };
-        if gone.viewer.seat().is_some() {
+        }
+        if gone.is_some_and(|gone| gone.viewer.seat().is_some()) {
             state.note_presence();
         }
-        if state.subscribers.is_empty() {
+        if state.subscribers.is_empty() && state.behind.is_empty() {
             state.idle_since = Some(Instant::now());
             self.bell.notify_one();
         }
@@ -128,7 +143,7 @@ impl Feed {
     }
 
     fn ring_if_due(&self, state: &State) {
-        if !state.notices.is_empty() {
+        if !state.notices.is_empty() || !state.behind.is_empty() {
             self.bell.notify_one();
         }
     }
@@ -193,9 +208,37 @@ impl Feed {
         let waiting = std::mem::replace(&mut state.phase, Phase::Live(live));
         if let Phase::Loading(waiting) = waiting {
             for join in waiting {
-                state.admit(self.table, join);
+                state.admit(self.table, self.id, join);
             }
         }
+        self.ring_if_due(&state);
+    }
+
+    /// What is to be read from the log for those who are behind.
+    pub(super) fn missed(&self) -> Option<Missed> {
+        let mut state = self.lock();
+        let after = state.behind.iter().filter_map(|join| join.cursor).min()?;
+        let Phase::Live(live) = &mut state.phase else {
+            return None;
+        };
+        let missed = live.missed(after);
+        if missed.is_none() {
+            // By now it is here, or too far back.
+            state.admit_those_behind(self.table, self.id, TableSeq::ZERO);
+        }
+        missed
+    }
+
+    /// What was read: whoever waited for it is served, with a snapshot if it is not all there.
+    pub(super) fn on_found(&self, entries: &[Entry]) {
+        let mut state = self.lock();
+        let Phase::Live(live) = &mut state.phase else {
+            return;
+        };
+        live.take_missed(entries);
+        let first = entries.first().map_or(TableSeq::ZERO, |_| live.kept_since());
+        state.read_back_at = Some(Instant::now());
+        state.admit_those_behind(self.table, self.id, first);
         self.ring_if_due(&state);
     }
 
@@ -206,6 +249,10 @@ impl Feed {
             for join in waiting {
                 join.mailbox.drop_table(self.table, self.id, reason);
             }
+        }
+        for join in std::mem::take(&mut state.behind) {
+            join.mailbox.drop_table(self.table, self.id, reason);
+            state.subscribers.remove(&join.mailbox.connection);
         }
         for subscriber in std::mem::take(&mut state.subscribers).into_values() {
             subscriber.mailbox.drop_table(self.table, self.id, reason);
@@ -243,6 +290,7 @@ impl Feed {
     pub(super) fn announce_again(&self) {
         let mut state = self.lock();
         state.announce_all();
+        state.trim_if_due();
         self.ring_if_due(&state);
     }
 
@@ -284,6 +332,7 @@ impl Feed {
         match live.take(entry) {
             Taken::Commit(commit) => {
                 state.fan_out(self.table, commit.as_ref());
+                state.trim_if_due();
                 self.ring_if_due(state);
                 if let Some(reason) = commit.unread() {
                     return Fed::Poison(FoldError::Relayed(reason.to_owned()));
@@ -297,8 +346,39 @@ impl Feed {
 }
 
 impl State {
+    fn is_behind(&self, connection: ConnectionId) -> bool {
+        self.behind.iter().any(|join| join.mailbox.connection == connection)
+    }
+
     /// Only while the table is in memory.
-    fn admit(&mut self, table: TableId, join: Join) {
+    fn admit(&mut self, table: TableId, feed: FeedId, join: Join) {
+        let Phase::Live(live) = &mut self.phase else {
+            return;
+        };
+        let connection = join.mailbox.connection;
+        self.behind.retain(|other| other.mailbox.connection != connection);
+        // A view needs no commit but the last.
+        let asks = join.deliver == Deliver::Events;
+        if asks && matches!(live.resume(join.cursor), Resume::Older) {
+            self.behind.push(join);
+            self.idle_since = None;
+            return;
+        }
+        self.admit_now(table, feed, join);
+    }
+
+    /// Those whose cursor is not before this commit's predecessor; all of them if that is zero.
+    fn admit_those_behind(&mut self, table: TableId, feed: FeedId, first: TableSeq) {
+        let is_due = |join: &Join| join.cursor.is_none_or(|cursor| cursor.next() >= first);
+        let behind = std::mem::take(&mut self.behind);
+        let (due, others): (Vec<_>, Vec<_>) = behind.into_iter().partition(is_due);
+        self.behind = others;
+        for join in due {
+            self.admit_now(table, feed, join);
+        }
+    }
+
+    fn admit_now(&mut self, table: TableId, feed: FeedId, join: Join) {
         let Phase::Live(live) = &mut self.phase else {
             return;
         };
@@ -306,7 +386,12 @@ impl State {
         let subscriber = Subscriber::new(join, live);
         match (live.resume(cursor), cursor) {
             (Resume::Commits, Some(cursor)) => subscriber.start_after_cursor(table, live, cursor),
-            (Resume::Snapshot | Resume::Commits, _) => subscriber.start_over(table, live),
+            (Resume::Snapshot | Resume::Older | Resume::Commits, _) => {
+                subscriber.start_over(table, live)
+            }
+        }
+        if live.is_archived() {
+            subscriber.mailbox.end_table(table, feed, "archived");
         }
         let has_seat = subscriber.viewer.seat().is_some();
         let connection = subscriber.mailbox.connection;
@@ -315,6 +400,14 @@ impl State {
         let had_seat = replaced.is_some_and(|old| old.viewer.seat().is_some());
         if had_seat || has_seat {
             self.note_presence();
+        }
+    }
+
+    fn trim_if_due(&mut self) {
+        let is_due = self.read_back_at.is_some_and(|at| at.elapsed() >= READ_BACK_KEPT);
+        if let (true, Phase::Live(live)) = (is_due && self.behind.is_empty(), &mut self.phase) {
+            live.trim();
+            self.read_back_at = None;
         }
     }
 
@@ -352,6 +445,10 @@ impl State {
         let Phase::Live(live) = &self.phase else {
             return;
         };
+        if live.is_archived() {
+            // Nobody owns it.
+            return;
+        }
         let here: BTreeSet<PlayerId> = self
             .subscribers
             .values()

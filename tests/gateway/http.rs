@@ -1,5 +1,7 @@
 //! The routes that are no WebSocket.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -13,7 +15,16 @@ pub(crate) async fn call(
     path: &str,
     body: &str,
 ) -> (u16, String, String) {
-    let mut tcp = TcpStream::connect(stage.address).await.expect("a listener");
+    call_at(stage.address, method, path, body).await
+}
+
+async fn call_at(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> (u16, String, String) {
+    let mut tcp = TcpStream::connect(address).await.expect("a listener");
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",
@@ -29,7 +40,11 @@ pub(crate) async fn call(
 }
 
 pub(crate) async fn get(stage: &Stage, path: &str) -> (u16, Value) {
-    let (status, _, body) = call(stage, "GET", path, "").await;
+    get_at(stage.address, path).await
+}
+
+pub(crate) async fn get_at(address: SocketAddr, path: &str) -> (u16, Value) {
+    let (status, _, body) = call_at(address, "GET", path, "").await;
     (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
 }
 

@@ -20,4 +20,5 @@ mod outage;
 mod owners;
 mod play;
 mod relay;
+mod resume;
 mod stage;

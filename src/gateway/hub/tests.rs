@@ -10,8 +10,8 @@ use crate::bus::memory::{self, Faults};
 use crate::bus::{Append, Bus};
 use crate::catalog::{Catalog, Referee};
 use crate::domain::{
-    Cause, Identity, Opening, Seat, Seating, StartRule, Status, TableOptions, TableSeq, Timestamp,
-    TurnContext,
+    Cause, Identity, Opening, Seat, Seating, StartRule, Status, StreamSeq, TableOptions, TableSeq,
+    Timestamp, TurnContext,
 };
 use crate::gateway::breaker::Breaker;
 use crate::gateway::hidden_number::HiddenNumber;
@@ -60,6 +60,7 @@ impl Scene {
             owners: Arc::clone(&owners),
             breaker: Breaker::new(clock.now()),
             reads: Semaphore::new(1),
+            archived: None,
             ring_len: 4,
             linger: LINGER,
             gateway: "g1".into(),
