@@ -19,6 +19,7 @@ use crate::gateway::mailbox::{ConnectionId, Mailbox};
 use crate::gateway::outbox::{Next, OutboxLimits};
 use crate::gateway::owners::{CareLimits, For, Owners};
 use crate::gateway::throttle::Rate;
+use crate::protocol::envelope::{Message, Snapshot, VERSION};
 use crate::protocol::frame::Deliver;
 use crate::protocol::subject::Address;
 use crate::runtime::clock::Clock;
@@ -144,6 +145,23 @@ impl Scene {
 }
 
 impl Playing {
+    /// As its worker would save it.
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            v: VERSION,
+            table: self.table,
+            kind: self.address.kind.clone(),
+            rules: 1,
+            last: self.last,
+            worker: "w".parse().unwrap(),
+            state: self.referee.state(),
+        }
+    }
+
+    async fn save(&self, bus: &Bus) {
+        bus.snapshots.save(&self.address, self.snapshot().encode()).await.unwrap();
+    }
+
     async fn store(&mut self, bus: &Bus, payload: Bytes) {
         let append = Append {
             address: self.address.clone(),
@@ -225,8 +243,144 @@ async fn the_ring_holds_what_it_says_and_no_more() {
     scene.join(&mailbox, playing.table, Some(5));
     let missed = ["subscribed 9", "commit 6", "commit 7", "commit 8", "commit 9"];
     assert_eq!(frames(&mailbox, &feed, 5).await, missed);
+    // What is older is asked of the log.
     scene.join(&mailbox, playing.table, Some(4));
-    assert_eq!(frames(&mailbox, &feed, 2).await, ["subscribed 9", "snapshot 9"]);
+    assert_eq!(frames(&mailbox, &feed, 2).await, ["subscribed 9", "commit 5"]);
+}
+
+/// How often the log is read while each of these tables is followed by so many, in three waves.
+async fn reads_for(scene: &Scene, tables: &[Playing], followers: u64) -> u64 {
+    let before = scene.faults.reads();
+    let mut number = 0;
+    for cursor in [None, Some(7), Some(3)] {
+        let mut followed = Vec::new();
+        for playing in tables {
+            for _ in 0..followers {
+                number += 1;
+                let mailbox = Scene::mailbox(number);
+                let feed = scene.join(&mailbox, playing.table, cursor);
+                followed.push((mailbox, feed));
+            }
+        }
+        for (mailbox, feed) in &followed {
+            let first = frames(mailbox, feed, 2).await;
+            let then = cursor.map_or("snapshot 8".to_owned(), |at| format!("commit {}", at + 1));
+            assert_eq!(first, ["subscribed 8".to_owned(), then]);
+        }
+        for (mailbox, feed) in followed {
+            feed.leave(mailbox.connection);
+        }
+    }
+    scene.faults.reads() - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_resumes_of_a_hundred_tables_read_each_of_them_once() {
+    let scene = Scene::new();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _local = ::metrics::set_default_local_recorder(&recorder);
+    let mut tables = Vec::new();
+    for _ in 0..100 {
+        let mut playing = scene.open().await;
+        for number in 2..=8 {
+            scene.say(&mut playing, number).await;
+        }
+        playing.save(&scene.bus).await;
+        tables.push(playing);
+    }
+    // With one follower in each wave: the last entry, and the five before it that the second wave and the third miss.
+    let of_few = reads_for(&scene, &tables[..10], 1).await;
+    let of_many = reads_for(&scene, &tables[10..], 37).await;
+    assert_eq!((of_few, of_many), (10 * 6, 90 * 6));
+    let counted = metrics.render();
+    let line = r#"tablecast_gateway_loads_total{from="snapshot"} 100"#;
+    assert!(counted.contains(line), "{counted}");
+    let line = r#"tablecast_gateway_joins_total{from="log"}"#;
+    assert!(counted.contains(line), "{counted}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_are_behind_miss_nothing_that_happens_while_the_log_is_read() {
+    let scene = Scene::new();
+    let mut playing = scene.open().await;
+    for number in 2..=20 {
+        scene.say(&mut playing, number).await;
+    }
+    let early = Scene::mailbox(1);
+    let feed = scene.join(&early, playing.table, None);
+    frames(&early, &feed, 2).await;
+    scene.faults.set_delay(Duration::from_millis(40));
+    let (behind, view) = (Scene::mailbox(2), Scene::mailbox(3));
+    scene.join(&behind, playing.table, Some(5));
+    let join = Join {
+        mailbox: Arc::clone(&view),
+        player: None,
+        cursor: Some(TableSeq::new(5)),
+        deliver: Deliver::Views,
+    };
+    scene.hub.join(playing.table, &join);
+    // Whoever only draws needs none of them.
+    assert_eq!(frames(&view, &feed, 2).await, ["subscribed 20", "snapshot 20"]);
+    for number in 21..=30 {
+        scene.say(&mut playing, number).await;
+        assert_eq!(frames(&early, &feed, 1).await, [format!("commit {number}")]);
+    }
+    let seen = frames(&behind, &feed, 26).await;
+    let at: u64 = seen[0].trim_start_matches("subscribed ").parse().unwrap();
+    assert!(at > 20, "some of it happened meanwhile: {seen:?}");
+    let missed: Vec<_> = (6..=30).map(|number| format!("commit {number}")).collect();
+    assert_eq!(seen[1..], missed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_cannot_be_read_makes_a_snapshot_of_a_resume() {
+    let scene = Scene::new();
+    let mut playing = scene.open().await;
+    for number in 2..=20 {
+        scene.say(&mut playing, number).await;
+    }
+    let mailbox = Scene::mailbox(1);
+    let feed = scene.join(&mailbox, playing.table, None);
+    frames(&mailbox, &feed, 2).await;
+    scene.faults.set_outage(true);
+    scene.join(&mailbox, playing.table, Some(5));
+    assert_eq!(frames(&mailbox, &feed, 2).await, ["subscribed 20", "snapshot 20"]);
+    // Who leaves meanwhile is not waited for, and keeps nothing in memory.
+    let gone = Scene::mailbox(2);
+    scene.join(&gone, playing.table, Some(6));
+    feed.leave(gone.connection);
+    feed.leave(mailbox.connection);
+    scene.faults.set_outage(false);
+    tokio::time::sleep(LINGER * 2).await;
+    assert!(!scene.hub.needs_owner(playing.table));
+    assert!(matches!(gone.lock().next(tokio::time::Instant::now()), Next::Nothing));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_a_snapshot_costs_nothing_but_time() {
+    let scene = Scene::new();
+    for damage in ["version", "position", "bytes", "kind"] {
+        let mut playing = scene.open().await;
+        for number in 2..=10 {
+            scene.say(&mut playing, number).await;
+        }
+        let mut snapshot = playing.snapshot();
+        for number in 11..=12 {
+            scene.say(&mut playing, number).await;
+        }
+        match damage {
+            "version" => snapshot.state.game_version += 1,
+            "position" => snapshot.last = StreamSeq::new(1),
+            "kind" => snapshot.kind = "chess".parse().unwrap(),
+            _ => snapshot.state.bytes.truncate(5),
+        }
+        scene.bus.snapshots.save(&playing.address, snapshot.encode()).await.unwrap();
+        let mailbox = Scene::mailbox(1);
+        let feed = scene.join(&mailbox, playing.table, Some(9));
+        let seen = frames(&mailbox, &feed, 4).await;
+        assert_eq!(seen, ["subscribed 12", "commit 10", "commit 11", "commit 12"], "{damage}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
