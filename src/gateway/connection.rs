@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -35,33 +36,14 @@ use crate::protocol::frame::ServerFrame;
 const OWN_FRAMES_MAX: usize = 256;
 
 /// Serves a socket until either side closes it. `early` is what came before it was one.
-pub(super) async fn run(stream: TcpStream, early: &[u8], wire: Wire, served: Arc<Served>) {
+pub(super) async fn run(stream: TcpStream, early: Bytes, wire: Wire, served: Arc<Served>) {
     metrics::connected();
     let _counted = CountedUntilDropped;
-    let id = ConnectionId(served.next_connection.fetch_add(1, Ordering::Relaxed));
-    let mailbox = Arc::new(Mailbox::new(id, wire, served.outbox));
-    let now = Instant::now();
-    let session = Session::new(wire.format(), served.session, served.tokens.clone(), now);
-    mailbox.push_own(&session.welcome(served.clock.now()));
-    served.registry.add(&mailbox);
-    let mut connection = Connection {
-        timer: Box::pin(sleep_until(session.wake_at())),
-        decoder: Decoder::new(served.session.frame_bytes_max, wire == Wire::JsonDeflated),
-        socket: Socket::new(stream, served.send_buffer),
-        session,
-        presence: Presence {
-            mailbox: Arc::clone(&mailbox),
-            served: Arc::clone(&served),
-            feeds: LiteMap::new(),
-        },
-        mailbox,
-        asked: FuturesUnordered::new(),
-        blocked_since: None,
-        throttled_until: None,
-        may_read: true,
-        served,
-    };
-    let ending = match connection.on_bytes(&mut early.to_vec()) {
+    let mut connection = Connection::new(stream, wire, served);
+    let begun = connection.on_bytes(&mut early.to_vec());
+    // A view of the buffer that the request was read into.
+    drop(early);
+    let ending = match begun {
         Ok(()) => connection.serve().await,
         Err(ending) => ending,
     };
@@ -144,6 +126,32 @@ struct Due {
 }
 
 impl Connection {
+    fn new(stream: TcpStream, wire: Wire, served: Arc<Served>) -> Self {
+        let id = ConnectionId(served.next_connection.fetch_add(1, Ordering::Relaxed));
+        let mailbox = Arc::new(Mailbox::new(id, wire, served.outbox));
+        let (limits, tokens) = (served.session, served.tokens.clone());
+        let session = Session::new(wire.format(), limits, tokens, Instant::now());
+        mailbox.push_own(&session.welcome(served.clock.now()));
+        served.registry.add(&mailbox);
+        Self {
+            timer: Box::pin(sleep_until(session.wake_at())),
+            decoder: Decoder::new(limits.frame_bytes_max, wire == Wire::JsonDeflated),
+            socket: Socket::new(stream, served.send_buffer),
+            session,
+            presence: Presence {
+                mailbox: Arc::clone(&mailbox),
+                served: Arc::clone(&served),
+                feeds: LiteMap::with_capacity(1),
+            },
+            mailbox,
+            asked: FuturesUnordered::new(),
+            blocked_since: None,
+            throttled_until: None,
+            may_read: true,
+            served,
+        }
+    }
+
     async fn serve(&mut self) -> Ending {
         loop {
             let due = poll_fn(|cx| self.poll_due(cx)).await;

@@ -348,7 +348,7 @@ async fn check_tail(feed: &Feed, cx: &FeedContext, look: Look) {
         Ok(()) if feed.last() > before => metrics::gap_repaired(),
         // Its owner may wait for a player, or be gone: unheard, or fenced by a foreign message.
         Ok(()) if look == Look::Quiet && feed.needs_owner() => {
-            cx.owners.look_after(feed.table, kind, For::Followers)
+            cx.owners.look_after(feed.table, kind, For::Followers);
         }
         Ok(()) => {}
         Err(error) => {

@@ -129,7 +129,7 @@ async fn ws(
     shared.connections.spawn(async move {
         if let Some((stream, early)) = upgrading.finish().await {
             // Boxed: while one waits to be upgraded, it needs no room for a connection.
-            Box::pin(connection::run(stream, &early, wire, served)).await;
+            Box::pin(connection::run(stream, early, wire, served)).await;
         }
         drop(permit);
     });

@@ -147,7 +147,7 @@ impl Outbox {
     /// Has no limit of its own: while [`Outbox::own_waiting`] is over the connection's limit, nothing is
     /// read from the socket that could cause more of them.
     pub(super) fn push_own(&mut self, frame: Frame) {
-        self.own.push_back(frame);
+        push_first_exactly(&mut self.own, frame);
     }
 
     /// How many own frames wait.
@@ -281,7 +281,7 @@ impl Outbox {
                     waiting.body = Body::SnapshotDue;
                     Pushed::Conflated { frames }
                 } else {
-                    frames.push_back((now, frame));
+                    push_first_exactly(frames, (now, frame));
                     *bytes += more;
                     Pushed::Queued
                 }
@@ -402,10 +402,18 @@ impl Waiting {
     }
 }
 
+/// Most queues of most connections never hold more than one thing: the first takes no room for others.
+fn push_first_exactly<T>(queue: &mut VecDeque<T>, item: T) {
+    if queue.capacity() == 0 {
+        queue.reserve_exact(1);
+    }
+    queue.push_back(item);
+}
+
 fn give_turn(turn: &mut VecDeque<TableId>, table: TableId, waiting: &mut Waiting) {
     if !waiting.has_turn {
         waiting.has_turn = true;
-        turn.push_back(table);
+        push_first_exactly(turn, table);
     }
 }
 

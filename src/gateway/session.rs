@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use litemap::LiteMap;
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -58,7 +59,7 @@ pub(super) struct Session {
     ends_at: Option<Instant>,
     /// Frames that came after a `hello` whose key is looked for.
     held: Option<VecDeque<ClientFrame>>,
-    subscriptions: BTreeMap<TableId, Deliver>,
+    subscriptions: LiteMap<TableId, Deliver>,
     /// Commands that wait for an earlier one to the same table; an entry for each table with one under way.
     lines: BTreeMap<TableId, VecDeque<Ask>>,
     commands: usize,
@@ -82,7 +83,7 @@ impl Session {
             bearer: None,
             ends_at: None,
             held: None,
-            subscriptions: BTreeMap::new(),
+            subscriptions: LiteMap::with_capacity(1),
             lines: BTreeMap::new(),
             commands: 0,
             rate: Bucket::full(limits.rate, &time),

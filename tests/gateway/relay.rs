@@ -336,9 +336,8 @@ fn a_kind_is_either_played_or_relayed() {
 /// `cargo test --release --test gateway measure_relay -- --ignored --nocapture`
 #[ignore = "a measurement"]
 #[test]
-#[expect(clippy::print_stdout, reason = "the measurement's result")]
 fn measure_relay_fold_and_frame() {
-    let event = json!({ "type": "moved", "from": "e2", "to": "e4", "text": "x".repeat(151) });
+    let event = json!({ "type": "moved", "from": "e2", "to": "e4", "text": "x".repeat(152) });
     assert_eq!(event.to_string().len(), 200);
     let payload = json!({ "public": [event] });
     let packed = rmp_serde::to_vec_named(&payload).expect("encodes");

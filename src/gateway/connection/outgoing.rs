@@ -120,7 +120,7 @@ impl Connection {
     }
 
     /// Lets go of everything, and says why if it is we who close.
-    pub(super) async fn end(mut self, ending: Ending) {
+    pub(super) async fn end(&mut self, ending: Ending) {
         self.presence.leave_all();
         let goodbye = match ending {
             Ending::Gone => return,
