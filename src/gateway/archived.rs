@@ -134,7 +134,7 @@ fn replay(
     let entries: Vec<Entry> = entries.collect();
     match LiveTable::load(catalog, archived.table_id, &entries, entries.len().max(1)) {
         (Loaded::Live(live), poison) if poison.is_empty() && live.has_ended() => {
-            Some(live.into_archived())
+            Some(Box::new(live.into_archived()))
         }
         _ => None,
     }

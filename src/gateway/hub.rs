@@ -134,7 +134,7 @@ impl Hub {
                     return Err(ReadError::Unavailable { reason });
                 }
             },
-            loaded => loaded,
+            loaded @ (Known::Table(_) | Known::Unknown) => loaded,
         };
         Ok(loaded.map(|mut live| live.snapshot(Viewer::Spectator, Wire::Json).payload()))
     }

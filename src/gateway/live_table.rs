@@ -202,8 +202,8 @@ impl LiveTable {
 
     /// The same, as the archive has it.
     #[must_use]
-    pub(super) fn into_archived(self: Box<Self>) -> Box<Self> {
-        Box::new(Self { is_archived: true, ..*self })
+    pub(super) fn into_archived(self) -> Self {
+        Self { is_archived: true, ..self }
     }
 
     /// Whether nothing can be missing between what was taken in and this entry.

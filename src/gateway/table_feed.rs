@@ -1,6 +1,8 @@
 //! One followed table and its subscribers: who joins how, and what each is handed of every commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod state;
+
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,20 +10,18 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::live_table::{LiveTable, Missed, Resume, Taken};
+use state::{Phase, State};
+
+use super::live_table::{LiveTable, Missed, Taken};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::outbox::{FeedId, TableFrame};
-use super::subscriber::{Join, Subscriber};
+use super::subscriber::Join;
 use super::wire::Wire;
 use crate::bus::Entry;
-use crate::catalog::{FannedOut, FoldError};
+use crate::catalog::FoldError;
 use crate::domain::{
     Kind, PlayerId, PresenceChange, StreamSeq, TableId, TableSeq, Viewer, WorkerId,
 };
-use crate::protocol::frame::Deliver;
-
-/// How long commits that were read back are kept: others of the same storm may miss them, too.
-const READ_BACK_KEPT: Duration = Duration::from_secs(30);
 
 /// One followed table.
 ///
@@ -36,31 +36,6 @@ pub(super) struct Feed {
     state: Mutex<State>,
     /// Rung when there is something to do for the feed's task.
     bell: Notify,
-}
-
-#[derive(Debug)]
-struct State {
-    phase: Phase,
-    subscribers: BTreeMap<ConnectionId, Subscriber>,
-    /// Those who are to begin with commits that have to be read back first.
-    behind: Vec<Join>,
-    /// Since when commits are kept that were read back.
-    read_back_at: Option<Instant>,
-    /// Players with a seat and a connection here, as announced to the table's owner.
-    here: BTreeSet<PlayerId>,
-    /// What the owner has not been told yet. At most one line for each player.
-    notices: BTreeMap<PlayerId, PresenceChange>,
-    /// Since when nobody follows.
-    idle_since: Option<Instant>,
-}
-
-#[derive(Debug)]
-enum Phase {
-    /// The first read is under way; those who came share it.
-    Loading(Vec<Join>),
-    Live(Box<LiveTable>),
-    /// Whoever wants to join must make a new feed.
-    Closed,
 }
 
 /// The feed has closed: nothing was done.
@@ -83,20 +58,7 @@ pub(super) enum Fed {
 impl Feed {
     /// A feed that waits for its first read.
     pub(super) fn new(id: FeedId, table: TableId) -> Self {
-        Self {
-            id,
-            table,
-            state: Mutex::new(State {
-                phase: Phase::Loading(Vec::new()),
-                subscribers: BTreeMap::new(),
-                behind: Vec::new(),
-                read_back_at: None,
-                here: BTreeSet::new(),
-                notices: BTreeMap::new(),
-                idle_since: Some(Instant::now()),
-            }),
-            bell: Notify::new(),
-        }
+        Self { id, table, state: Mutex::new(State::new()), bell: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -342,129 +304,5 @@ impl Feed {
             Taken::Archived | Taken::Old => Fed::Done,
             Taken::Poison(error) => Fed::Poison(error),
         }
-    }
-}
-
-impl State {
-    fn is_behind(&self, connection: ConnectionId) -> bool {
-        self.behind.iter().any(|join| join.mailbox.connection == connection)
-    }
-
-    /// Only while the table is in memory.
-    fn admit(&mut self, table: TableId, feed: FeedId, join: Join) {
-        let Phase::Live(live) = &mut self.phase else {
-            return;
-        };
-        let connection = join.mailbox.connection;
-        self.behind.retain(|other| other.mailbox.connection != connection);
-        // A view needs no commit but the last.
-        let asks = join.deliver == Deliver::Events;
-        if asks && matches!(live.resume(join.cursor), Resume::Older) {
-            self.behind.push(join);
-            self.idle_since = None;
-            return;
-        }
-        self.admit_now(table, feed, join);
-    }
-
-    /// Those whose cursor is not before this commit's predecessor; all of them if that is zero.
-    fn admit_those_behind(&mut self, table: TableId, feed: FeedId, first: TableSeq) {
-        let is_due = |join: &Join| join.cursor.is_none_or(|cursor| cursor.next() >= first);
-        let behind = std::mem::take(&mut self.behind);
-        let (due, others): (Vec<_>, Vec<_>) = behind.into_iter().partition(is_due);
-        self.behind = others;
-        for join in due {
-            self.admit_now(table, feed, join);
-        }
-    }
-
-    fn admit_now(&mut self, table: TableId, feed: FeedId, join: Join) {
-        let Phase::Live(live) = &mut self.phase else {
-            return;
-        };
-        let cursor = join.cursor;
-        let subscriber = Subscriber::new(join, live);
-        match (live.resume(cursor), cursor) {
-            (Resume::Commits, Some(cursor)) => subscriber.start_after_cursor(table, live, cursor),
-            (Resume::Snapshot | Resume::Older | Resume::Commits, _) => {
-                subscriber.start_over(table, live)
-            }
-        }
-        if live.is_archived() {
-            subscriber.mailbox.end_table(table, feed, "archived");
-        }
-        let has_seat = subscriber.viewer.seat().is_some();
-        let connection = subscriber.mailbox.connection;
-        let replaced = self.subscribers.insert(connection, subscriber);
-        self.idle_since = None;
-        let had_seat = replaced.is_some_and(|old| old.viewer.seat().is_some());
-        if had_seat || has_seat {
-            self.note_presence();
-        }
-    }
-
-    fn trim_if_due(&mut self) {
-        let is_due = self.read_back_at.is_some_and(|at| at.elapsed() >= READ_BACK_KEPT);
-        if let (true, Phase::Live(live)) = (is_due && self.behind.is_empty(), &mut self.phase) {
-            live.trim();
-            self.read_back_at = None;
-        }
-    }
-
-    fn fan_out(&mut self, table: TableId, commit: &dyn FannedOut) {
-        let Phase::Live(live) = &mut self.phase else {
-            return;
-        };
-        let now = Instant::now();
-        let mut anyone_moved = false;
-        for subscriber in self.subscribers.values_mut() {
-            if commit.changes_seats() && subscriber.has_moved(live) {
-                anyone_moved = true;
-                subscriber.start_over(table, live);
-                continue;
-            }
-            subscriber.push(table, live, now);
-        }
-        if anyone_moved {
-            self.note_presence();
-        }
-        if commit.new_owner().is_some() {
-            // A new owner knows of nobody's presence.
-            self.announce_all();
-        }
-    }
-
-    fn announce_all(&mut self) {
-        for player in &self.here {
-            self.notices.insert(player.clone(), PresenceChange::Came);
-        }
-    }
-
-    /// Finds out who came and who went since the owner was last told.
-    fn note_presence(&mut self) {
-        let Phase::Live(live) = &self.phase else {
-            return;
-        };
-        if live.is_archived() {
-            // Nobody owns it.
-            return;
-        }
-        let here: BTreeSet<PlayerId> = self
-            .subscribers
-            .values()
-            .filter(|subscriber| subscriber.viewer.seat().is_some())
-            .filter_map(|subscriber| subscriber.player.clone())
-            .collect();
-        for player in here.difference(&self.here) {
-            self.notices.insert(player.clone(), PresenceChange::Came);
-        }
-        for player in self.here.difference(&here) {
-            if live.seat_of(player).is_some() {
-                self.notices.insert(player.clone(), PresenceChange::Went);
-            } else {
-                self.notices.remove(player);
-            }
-        }
-        self.here = here;
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::envelope::{Message, VERSION};
 use crate::domain::{Closing, Kind, Seat, StreamSeq, SummarySeat, TableId, TableSeq, Timestamp};
@@ -227,20 +227,16 @@ impl ArchivedTable {
 
 /// What a commit answered, from [`ArchivedEvent::actor`]. A command has lost its id, and a rematch its table.
 fn cause_of(actor: &str) -> Map<String, Value> {
-    let fields = match actor.split_once(':') {
-        Some(("player", player)) => {
-            json!({ "type": "command", "player": player, "id": "archived" })
+    let (name, whose) = actor.split_once(':').unwrap_or((actor, ""));
+    let fields = match name {
+        "player" => {
+            vec![("type", "command".into()), ("player", whose.into()), ("id", "archived".into())]
         }
-        Some(("bot", seat)) => {
-            json!({ "type": "bot", "seat": seat.parse::<u8>().unwrap_or_default() })
-        }
-        _ if matches!(actor, "clock" | "presence" | "claim") => json!({ "type": actor }),
-        _ => json!({ "type": "claim" }),
+        "bot" => vec![("type", name.into()), ("seat", whose.parse().unwrap_or(0_u8).into())],
+        "clock" | "presence" => vec![("type", name.into())],
+        _ => vec![("type", "claim".into())],
     };
-    match fields {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
-    }
+    fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// One event of an archived game. Holds what was hidden during the game.

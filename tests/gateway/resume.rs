@@ -285,12 +285,17 @@ async fn whoever_was_cut_off_sees_the_end_of_a_game_that_is_archived() {
     assert_eq!(status, 410);
 }
 
+const TABLES: usize = 1_000;
+const COMMITS: u64 = 50;
+
 #[expect(clippy::print_stdout, reason = "the measurement's result")]
+fn report(what: &str, started: Instant) {
+    println!("{what}: {TABLES} tables of {COMMITS} commits in {:?}", started.elapsed());
+}
+
 #[ignore = "a measurement: `cargo test --test gateway measure_first -- --ignored --nocapture`"]
 #[tokio::test(flavor = "multi_thread")]
 async fn measure_first_follows_of_a_thousand_tables() {
-    const TABLES: usize = 1_000;
-    const COMMITS: u64 = 50;
     let server = NatsServer::start().await;
     let bus = server.bus(&[]).await;
     let opened = stream::iter(0..TABLES).map(|_| Played::open(&bus)).buffer_unordered(64);
@@ -301,9 +306,6 @@ async fn measure_first_follows_of_a_thousand_tables() {
             .for_each_concurrent(64, |played| played.say_until(&bus, commits))
             .await;
     }
-    let report = |what: &str, started: Instant| {
-        println!("{what}: {TABLES} tables of {COMMITS} commits in {:?}", started.elapsed());
-    };
     for at_once in [16, 64] {
         let started = Instant::now();
         stream::iter(&tables)

@@ -2,10 +2,13 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::archive::{Reader, columns, objects};
 use crate::bus::memory::{self, Faults};
 use crate::bus::{Append, Bus};
 use crate::catalog::{Catalog, Referee};
@@ -13,13 +16,17 @@ use crate::domain::{
     Cause, Identity, Opening, Seat, Seating, StartRule, Status, StreamSeq, TableOptions, TableSeq,
     Timestamp, TurnContext,
 };
+use crate::gateway::archived::Archived;
 use crate::gateway::breaker::Breaker;
 use crate::gateway::hidden_number::HiddenNumber;
 use crate::gateway::mailbox::{ConnectionId, Mailbox};
 use crate::gateway::outbox::{Next, OutboxLimits};
 use crate::gateway::owners::{CareLimits, For, Owners};
 use crate::gateway::throttle::Rate;
-use crate::protocol::envelope::{Message, Snapshot, VERSION};
+use crate::protocol::archive::{
+    self, ArchivedTable, Footer, FooterTable, ObjectKey, OpaqueEnvelope,
+};
+use crate::protocol::envelope::{Message, Snapshot, Tombstone, VERSION};
 use crate::protocol::frame::Deliver;
 use crate::protocol::subject::Address;
 use crate::runtime::clock::Clock;
@@ -46,6 +53,10 @@ struct Playing {
 
 impl Scene {
     fn new() -> Self {
+        Self::with_archive(None)
+    }
+
+    fn with_archive(archived: Option<Archived>) -> Self {
         let (bus, faults) = memory::bus(NonZeroU16::MIN);
         let catalog = Catalog::new().with::<HiddenNumber>();
         let clock = Clock::simulated(Timestamp::from_millis(1_795_000_000_000));
@@ -61,7 +72,7 @@ impl Scene {
             owners: Arc::clone(&owners),
             breaker: Breaker::new(clock.now()),
             reads: Semaphore::new(1),
-            archived: None,
+            archived,
             ring_len: 4,
             linger: LINGER,
             gateway: "g1".into(),
@@ -486,6 +497,88 @@ async fn a_claim_that_is_seen_settles_what_was_going_to_be_asked() {
     playing.store(&scene.bus, claim.payload).await;
     frames(&mailbox, &feed, 1).await;
     assert_eq!(scene.owners.orphans(), 0);
+}
+
+/// A store that has the table, and the tombstone that leads there.
+async fn archive(playing: &Playing, bus: &Bus, store: &dyn ObjectStore) {
+    let entries = bus.log.read(playing.table, StreamSeq::ZERO).await.unwrap();
+    let events = entries.iter().flat_map(|entry| {
+        let envelope = OpaqueEnvelope::decode(&entry.payload, playing.table).unwrap();
+        envelope.commit.into_events().unwrap()
+    });
+    let summary = playing.referee.summary().unwrap();
+    let (table, kind) = (playing.table, playing.address.kind.clone());
+    let (last_seq, epoch) = (playing.referee.last_seq(), summary.ended_at);
+    let row = ArchivedTable {
+        table_id: table,
+        kind: kind.clone(),
+        rules_version: 1,
+        status: archive::Status::Archived,
+        reason: None,
+        closing: summary.closing,
+        opened_at: table.opened_at(),
+        started_at: summary.started_at,
+        ended_at: summary.ended_at,
+        duration_ms: None,
+        commits: last_seq.get(),
+        players: summary.players.clone(),
+        winners: summary.winners.clone(),
+        scores: summary.scores.clone(),
+        dead_letters: vec![],
+        events: events.collect(),
+    };
+    let first = StreamSeq::new(1);
+    let key = ObjectKey { date: archive::Date::of(epoch), epoch, shard: 0, first };
+    let (status, last) = (row.status, playing.last);
+    let tables = vec![FooterTable { id: table, kind: kind.clone(), status, last_seq, last }];
+    let footer = Footer { epoch, shard: 0, first, last: first, dead_letters: vec![], tables };
+    let object = columns::encode(&[row], &footer);
+    store.put(&objects::path(&key), object.into()).await.unwrap();
+    let tombstone =
+        Tombstone { v: VERSION, table, kind, last_seq, object: key.to_string(), at: epoch };
+    let ttl = Duration::from_secs(3600);
+    bus.log.bury(&playing.address, playing.last, tombstone.encode(), ttl).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_game_of_the_archive_is_read_once_for_everyone_and_then_told_to_the_end() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let archived = Archived::new(Reader::new(Arc::clone(&store)));
+    let scene = Scene::with_archive(Some(archived));
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _local = ::metrics::set_default_local_recorder(&recorder);
+    let mut playing = scene.open().await;
+    for number in (0..100).rev() {
+        scene.say(&mut playing, number).await;
+    }
+    archive(&playing, &scene.bus, &*store).await;
+    let mut followed = Vec::new();
+    for number in 0..50 {
+        let mailbox = Scene::mailbox(number);
+        followed.push((scene.join(&mailbox, playing.table, Some(1)), mailbox));
+    }
+    assert!(matches!(scene.hub.spectator_snapshot(playing.table).await, Ok(Known::Table(_))));
+    for (feed, mailbox) in &followed {
+        // More than an outbox takes of a table that is played.
+        let seen = frames(mailbox, feed, 102).await;
+        assert_eq!((seen[0].as_str(), seen[1].as_str()), ("subscribed 101", "commit 2"));
+        assert_eq!(seen[100..], ["commit 101", "unsubscribed archived"]);
+        assert_eq!(mailbox.lock().take_dropped(), [(playing.table, feed.id)]);
+        feed.leave(mailbox.connection);
+    }
+    // It needs nobody, and goes once nobody looks.
+    assert!(!scene.hub.needs_owner(playing.table));
+    tokio::time::sleep(LINGER).await;
+    assert!(followed[0].0.spectator_snapshot().is_none());
+    // Others are told from memory.
+    let late = Scene::mailbox(99);
+    let feed = scene.join(&late, playing.table, None);
+    let seen = frames(&late, &feed, 3).await;
+    assert_eq!(seen, ["subscribed 101", "snapshot 101", "unsubscribed archived"]);
+    let counted = metrics.render();
+    let line = r#"tablecast_gateway_archive_reads_total{result="found"} 1"#;
+    assert!(counted.contains(line), "{counted}");
 }
 
 #[tokio::test(start_paused = true)]
