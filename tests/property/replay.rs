@@ -222,7 +222,7 @@ impl<G: Game> Table<G> {
         let saved = game.restore_replica(self.table, &referee.state());
         let saved = saved.expect("a state of this version");
         prop_assert!(game.restore_replica(self.table, &older).is_none());
-        let archived = self.from_archive();
+        let archived = self.as_archived();
         for viewer in (0..self.seats).map(|seat| Viewer::Seated(Seat(seat))) {
             for (viewer, format) in [viewer, Viewer::Spectator]
                 .into_iter()
@@ -246,7 +246,7 @@ impl<G: Game> Table<G> {
 
 impl<G: Game> Table<G> {
     /// A gateway's side, from what the archive would have of it.
-    fn from_archive(&self) -> Box<dyn Replica> {
+    fn as_archived(&self) -> Box<dyn Replica> {
         let events = self.log.iter().flat_map(|payload| {
             let envelope = OpaqueEnvelope::decode(payload, self.table).expect("a commit");
             envelope.commit.into_events().expect("all have a type")
