@@ -41,7 +41,7 @@ enum Command {
     /// Owns tables: judges commands and appends what happens.
     Worker(worker::WorkerArgs),
     /// Serves players and spectators over WebSocket.
-    Gateway(gateway::GatewayArgs),
+    Gateway(Box<gateway::GatewayArgs>),
     /// Writes completed tables to object storage.
     Archiver(archiver::ArchiverArgs),
     /// Looks at tables that are open or running.
@@ -114,7 +114,7 @@ async fn run(command: Command, role: Role) -> anyhow::Result<()> {
     match command {
         Command::Dev(args) => dev::run(args, role).await,
         Command::Worker(args) => worker::run(args, role).await,
-        Command::Gateway(args) => gateway::run(args, role).await,
+        Command::Gateway(args) => gateway::run(*args, role).await,
         Command::Archiver(args) => archiver::run(args, role).await,
         Command::Tables(args) => tables::run(args, role).await,
         Command::Archive(args) => archive::run(args).await,
