@@ -4,6 +4,7 @@ mod admin;
 mod archive;
 mod archiver;
 mod bench;
+mod connections;
 mod dev;
 mod gateway;
 mod print;
@@ -46,6 +47,8 @@ enum Command {
     Archiver(archiver::ArchiverArgs),
     /// Looks at tables that are open or running.
     Tables(tables::TablesArgs),
+    /// Looks at players' connections: who is throttled, conflated or behind, and why.
+    Connections(connections::ConnectionsArgs),
     /// Looks at tables in the archive.
     Archive(archive::ArchiveArgs),
     /// Creates the streams and buckets, or shows how they differ from what is needed.
@@ -64,6 +67,7 @@ impl Command {
             Self::Gateway(args) => Some(&args.nats),
             Self::Archiver(args) => Some(&args.nats),
             Self::Tables(args) => Some(&args.nats),
+            Self::Connections(args) => Some(&args.nats),
             Self::Streams(args) => Some(&args.nats),
             Self::Dev(_) | Self::Archive(_) | Self::Token(_) | Self::Bench(_) => None,
         }
@@ -117,6 +121,7 @@ async fn run(command: Command, role: Role) -> anyhow::Result<()> {
         Command::Gateway(args) => gateway::run(*args, role).await,
         Command::Archiver(args) => archiver::run(args, role).await,
         Command::Tables(args) => tables::run(args, role).await,
+        Command::Connections(args) => connections::run(args).await,
         Command::Archive(args) => archive::run(args).await,
         Command::Streams(args) => streams::run(args).await,
         Command::Token(args) => token::run(args).await,

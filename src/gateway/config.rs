@@ -11,6 +11,7 @@ use super::auth::AuthConfig;
 use super::origin::AllowedOrigin;
 use super::outbox::OutboxLimits;
 use super::owners::CareLimits;
+use super::players::PlayerLimits;
 use super::session::SessionLimits;
 use super::throttle::Rate;
 
@@ -87,6 +88,20 @@ pub struct GatewayConfig {
     /// Frames that one connection may send at once.
     #[arg(long, env = "TABLECAST_GATEWAY_INBOUND_BURST", default_value = "60")]
     pub inbound_burst: NonZeroU32,
+    /// Commands per second that one player may send over all its connections of this gateway.
+    #[arg(long, env = "TABLECAST_GATEWAY_PLAYER_RATE", default_value = "30")]
+    pub player_rate: NonZeroU32,
+    /// Commands that one player may send at once over all its connections of this gateway.
+    #[arg(long, env = "TABLECAST_GATEWAY_PLAYER_BURST", default_value = "90")]
+    pub player_burst: NonZeroU32,
+    /// How many tables that one player has opened at this gateway may be open; more are refused as
+    /// `too_many_tables`.
+    #[arg(long, env = "TABLECAST_GATEWAY_TABLES_PER_PLAYER", default_value = "32")]
+    pub tables_per_player: NonZeroUsize,
+    /// How many players with recent commands or open tables are kept in mind; commands of more are rejected as
+    /// `busy`.
+    #[arg(long, env = "TABLECAST_GATEWAY_PLAYERS_MAX", default_value = "100000")]
+    pub players_max: NonZeroUsize,
     /// Frames per second that one connection is sent of one table; a faster table is conflated.
     #[arg(long, env = "TABLECAST_GATEWAY_OUTBOUND_TABLE_RATE", default_value = "100")]
     pub outbound_table_rate: NonZeroU32,
@@ -99,6 +114,12 @@ pub struct GatewayConfig {
     /// Frames of all its tables that one connection is sent at once.
     #[arg(long, env = "TABLECAST_GATEWAY_OUTBOUND_BURST", default_value = "4000")]
     pub outbound_burst: NonZeroU32,
+    /// Bytes per second that one connection is sent; what is more waits, and is conflated.
+    #[arg(long, env = "TABLECAST_GATEWAY_OUTBOUND_BYTES_RATE", default_value = "1048576")]
+    pub outbound_bytes_rate: NonZeroU32,
+    /// Bytes that one connection is sent at once. A larger frame still goes out, and is paid for before the next.
+    #[arg(long, env = "TABLECAST_GATEWAY_OUTBOUND_BYTES_BURST", default_value = "4194304")]
+    pub outbound_bytes_burst: NonZeroU32,
     /// Frames of one table that may wait for one connection; more are conflated.
     #[arg(long, env = "TABLECAST_GATEWAY_OUTBOX_FRAMES", default_value = "64")]
     pub outbox_frames: NonZeroUsize,
@@ -221,6 +242,15 @@ impl GatewayConfig {
         }
     }
 
+    /// What one player may do.
+    pub(super) fn player_limits(&self) -> PlayerLimits {
+        PlayerLimits {
+            rate: Rate::per_second(self.player_burst, self.player_rate),
+            tables_max: self.tables_per_player.get(),
+            players_max: self.players_max.get(),
+        }
+    }
+
     /// What one outbox may hold.
     pub(super) fn outbox_limits(&self) -> OutboxLimits {
         OutboxLimits {
@@ -229,6 +259,7 @@ impl GatewayConfig {
             age: self.outbox_age,
             table_rate: Rate::per_second(self.outbound_table_burst, self.outbound_table_rate),
             connection_rate: Rate::per_second(self.outbound_burst, self.outbound_rate),
+            byte_rate: Rate::per_second(self.outbound_bytes_burst, self.outbound_bytes_rate),
         }
     }
 }

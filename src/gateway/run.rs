@@ -22,11 +22,13 @@ use super::config::{ConfigError, GatewayConfig};
 use super::feed_task::{self, FeedContext};
 use super::http::{self, Shared};
 use super::hub::Hub;
-use super::lobby;
+use super::lobby::{self, Board};
 use super::metrics;
 use super::middleware::Around;
 use super::origin::AllowedOrigins;
+use super::overseer::Overseer;
 use super::owners::{self, Owners};
+use super::players::Players;
 use super::registry::Registry;
 use super::served::Served;
 use crate::bus::Bus;
@@ -94,6 +96,7 @@ pub async fn run(
     shared_tasks.spawn(owners::run(owners, hub, bus.clone(), breaker, stop()));
     let bus_states = served.dispatcher.breaker.states();
     shared_tasks.spawn(Arc::clone(&served.registry).run(bus_states, shutdown.clone()));
+    shared_tasks.spawn(Overseer::new(&served).run(bus.clone(), stop()));
     shared_tasks.spawn(beat(Arc::clone(&served.gateway), bus.clone(), stop()));
     if let Some(jwks) = served.tokens.jwks() {
         shared_tasks.spawn(Arc::clone(jwks).run(stop()));
@@ -186,7 +189,10 @@ fn served(
         shutdown: tasks.stop.clone(),
     };
     let hub = Hub::new(context, tasks.feeds.clone());
+    let board = Arc::<Board>::default();
     let dispatcher = Arc::new(Dispatcher {
+        players: Arc::new(Players::new(config.player_limits(), Instant::now())),
+        board: Arc::clone(&board),
         gateway: Arc::clone(&gateway),
         bus: bus.clone(),
         catalog: catalog.clone(),
@@ -200,7 +206,7 @@ fn served(
     Ok(Arc::new(Served {
         gateway,
         hub,
-        board: Arc::default(),
+        board,
         dispatcher,
         registry: Arc::new(Registry::new(*breaker.states().borrow())),
         entropy,

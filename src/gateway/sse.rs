@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -82,7 +83,7 @@ pub(super) async fn stream(
         Err(refusal) => return refused(&refusal),
     };
     let kept = (permit, shared.connections.token());
-    let viewer = Viewing { table, cursor, deliver: wanted.deliver, bearer };
+    let viewer = Viewing { client, table, cursor, deliver: wanted.deliver, bearer };
     let mut events = Box::pin(Events::new(shared.served, viewer, kept));
     // A browser does not come back to an answer of another status: so nothing is promised before the table is there.
     let first = poll_fn(|cx| events.as_mut().poll_chunk(cx)).await;
@@ -138,6 +139,7 @@ fn unauthorized(error: TokenError) -> Response {
 
 /// Who wants to see what.
 struct Viewing {
+    client: IpAddr,
     table: TableId,
     cursor: Option<TableSeq>,
     deliver: Deliver,
@@ -175,7 +177,7 @@ impl Events {
     fn new(served: Arc<Served>, viewing: Viewing, kept: (Permit, TaskTrackerToken)) -> Self {
         metrics::streaming();
         let id = ConnectionId(served.next_connection.fetch_add(1, Ordering::Relaxed));
-        let mailbox = Arc::new(Mailbox::new(id, Wire::Json, served.outbox));
+        let mailbox = Arc::new(Mailbox::new(id, Wire::Json, Some(viewing.client), served.outbox));
         let presence = Presence {
             mailbox: Arc::clone(&mailbox),
             served: Arc::clone(&served),
@@ -251,7 +253,7 @@ impl Events {
 
     /// Takes what may go out now from the outbox.
     fn fill(&mut self, out: &mut Vec<u8>, now: Instant) {
-        self.throttled_until = None;
+        let throttled_until = self.throttled_until.take();
         let mut sent = 0;
         while out.len() < BATCH_BYTES {
             let next = self.mailbox.lock().next(now);
@@ -268,8 +270,14 @@ impl Events {
                 },
                 // Nobody asks for it here.
                 Next::LobbyDue => {}
-                Next::WaitUntil(until) => {
-                    metrics::throttled_out();
+                Next::WaitUntil(until, hold) => {
+                    // Looked at again before its time, it is the same wait.
+                    if throttled_until != Some(until) {
+                        metrics::throttled_out(hold);
+                        let mut outbox = self.mailbox.lock();
+                        let throttled = &mut outbox.standing().throttled_out;
+                        *throttled = throttled.saturating_add(1);
+                    }
                     self.throttled_until = Some(until);
                     break;
                 }
