@@ -115,7 +115,7 @@ impl CheckingKey {
     }
 
     /// A key of a set; nothing if it is none that we could use. Never a symmetric one: a set is public.
-    pub(super) fn from_jwk(jwk: &Value) -> Option<Self> {
+    pub(in crate::gateway) fn from_jwk(jwk: &Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(jwk.clone()).ok()?;
         let common = &jwk.common;
         if !matches!(common.public_key_use, None | Some(PublicKeyUse::Signature)) {
