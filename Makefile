@@ -30,7 +30,8 @@ export TABLECAST_TEST_WEED := $(WEED)
 export TABLECAST_TEST_MOTO := $(CURDIR)/.venv/bin/moto_server
 
 .PHONY: help demo test tools compiler linters nats-server venv chromium cargo-deny
-.PHONY: build fmt lint unit doc deny advisories e2e fuzz autobahn bench bench-load bench-recovery chaos clean
+.PHONY: build fmt lint unit doc deny advisories e2e fuzz autobahn bench bench-load bench-recovery
+.PHONY: bench-fanout bench-room bench-stall bench-idle bench-storm bench-echo chaos clean
 
 help: ## list the targets
 	@echo 'Tablecast. make TARGET, where TARGET is one of:'
@@ -111,6 +112,34 @@ bench-load: compiler nats-server ## measure how a long table comes into memory (
 bench-recovery: compiler nats-server ## measure the kill of a worker with many tables (BENCH_ARGS)
 	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked
 	@target/release/tablecast --log warn bench recovery --nats-server $(NATS_SERVER) $(BENCH_ARGS)
+
+# Each beside nats-server's WebSocket listener, three times: docs/benchmarks.md.
+RELEASE := $(CURDIR)/target/release/tablecast
+PEERS := --nats-server $(NATS_SERVER) --peer nats-ws
+
+bench-fanout: compiler nats-server ## measure 500 tables of 4 spectators at rising rates (BENCH_ARGS)
+	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked
+	@$(RELEASE) bench fanout $(PEERS) --tables 500 --viewers 4 $(BENCH_ARGS)
+
+bench-room: compiler nats-server ## measure one table of 1,000 spectators at rising rates (BENCH_ARGS)
+	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked
+	@$(RELEASE) bench fanout $(PEERS) --tables 1 --viewers 1000 $(BENCH_ARGS)
+
+bench-stall: compiler nats-server ## measure what one of 1,000 spectators costs that reads nothing (BENCH_ARGS)
+	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked
+	@$(RELEASE) bench fanout $(PEERS) --tables 1 --viewers 1000 --stall 1 --rates 200 --seconds 10 $(BENCH_ARGS)
+
+bench-idle: compiler nats-server ## measure the memory of 10,000 idle connections (BENCH_ARGS)
+	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked
+	@$(RELEASE) bench idle $(PEERS) $(BENCH_ARGS)
+
+bench-storm: compiler nats-server ## measure the return of 5,000 clients that were cut off (BENCH_ARGS)
+	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked
+	@$(RELEASE) bench storm $(PEERS) $(BENCH_ARGS)
+
+bench-echo: compiler nats-server ## measure questions and answers of 200 connections (BENCH_ARGS)
+	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked
+	@$(RELEASE) bench echo $(PEERS) $(BENCH_ARGS)
 
 clean: ## remove what was built or fetched (target, .tools, .venv); data stays
 	rm -rf target .tools .venv

@@ -40,7 +40,10 @@ pub(super) async fn run(stream: TcpStream, early: Bytes, wire: Wire, served: Arc
     metrics::connected();
     let _counted = CountedUntilDropped;
     let mut connection = Connection::new(stream, wire, served);
-    let ending = match connection.on_bytes(&mut Vec::from(early)) {
+    let begun = connection.on_bytes(&mut early.to_vec());
+    // A view of the buffer that the request was read into.
+    drop(early);
+    let ending = match begun {
         Ok(()) => connection.serve().await,
         Err(ending) => ending,
     };

@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::action::{Action, Incoming};
-use super::live_table::{Loaded, LiveTable, Resume};
+use super::live_table::{LiveTable, Loaded, Resume};
 use super::origin::{AllowedOrigin, AllowedOrigins};
 use super::session::{Session, SessionLimits};
 use super::throttle::Rate;
@@ -54,16 +54,14 @@ MCowBQYDK2VwAyEARXOWBJRcgrMzMgUQ6OstMXhp6olDJU6K6fX9y9wexP8=
 /// Between the messages of a table: neither UTF-8 nor the beginning of anything in MessagePack.
 const BETWEEN: u8 = 0xc1;
 
-static SECRET: LazyLock<TokenSecret> = LazyLock::new(|| {
-    "a secret of the fuzzers and of nobody else".parse().expect("long enough")
-});
+static SECRET: LazyLock<TokenSecret> =
+    LazyLock::new(|| "a secret of the fuzzers and of nobody else".parse().expect("long enough"));
 static TOKENS: LazyLock<Tokens> = LazyLock::new(|| {
     let key = CheckingKey::from_pem(PUBLIC_KEY).expect("a public key");
     Tokens::with(Some(&SECRET), vec![key], None, Policy::default())
 });
-static RELAYING: LazyLock<Catalog> = LazyLock::new(|| {
-    Catalog::new().with_relay(kind()).expect("nothing else is in it")
-});
+static RELAYING: LazyLock<Catalog> =
+    LazyLock::new(|| Catalog::new().with_relay(kind()).expect("nothing else is in it"));
 
 fn kind() -> Kind {
     "relayed".parse().expect("a kind")

@@ -187,7 +187,8 @@ impl LiveTable {
         let (Some(cursor), Some(first)) = (cursor, self.ring.front()) else {
             return Resume::Snapshot;
         };
-        if cursor.next() < first.commit.seq() || cursor > self.last_seq() {
+        // In this order: a client may say any number, and none comes after the largest.
+        if cursor > self.last_seq() || cursor.next() < first.commit.seq() {
             return Resume::Snapshot;
         }
         let mut missed = self.ring.iter().filter(|kept| kept.commit.seq() > cursor);

@@ -13,7 +13,8 @@ use tablecast::gateway::fuzzing::TARGETS;
 const CHANGED: u64 = 2_000;
 const CHANGES_MAX: usize = 6;
 /// Bytes that mean something in one of the formats, or are the largest, or the last of their kind.
-const TELLING: &[u8] = b"\0\x01\x7d\x7e\x7f\x80\x81\x88\x89\x8f\xc0\xc1\xcf\xdf\xed\xf4\xff\"{}[],:.-09ex\\ \n";
+const TELLING: &[u8] =
+    b"\0\x01\x7d\x7e\x7f\x80\x81\x88\x89\x8f\xc0\xc1\xcf\xdf\xed\xf4\xff\"{}[],:.-09ex\\ \n";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus")
@@ -71,6 +72,10 @@ fn targets_survive_what_they_begin_with_and_what_is_near_it() {
 fn each_folder_is_of_a_target() {
     for entry in fs::read_dir(folder()).expect("the corpus") {
         let folder = entry.expect("an entry").file_name();
-        assert!(TARGETS.iter().any(|(name, _)| folder == *name), "{} is of no target", folder.display());
+        assert!(
+            TARGETS.iter().any(|(name, _)| folder == *name),
+            "{} is of no target",
+            folder.display()
+        );
     }
 }

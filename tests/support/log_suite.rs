@@ -40,6 +40,7 @@ macro_rules! promises {
             what_is_refused_is_not_followed
             a_table_is_completed_once
             markers_come_in_order_from_a_position_and_as_they_are_written
+            commits_of_one_kind_come_in_order_from_a_position_and_as_they_are_written
             a_buried_table_is_a_tombstone
             a_tombstone_is_followed
             a_table_that_moved_on_is_not_buried
@@ -304,6 +305,32 @@ pub(crate) async fn markers_come_in_order_from_a_position_and_as_they_are_writte
         bus.log.complete(address, Bytes::new()).await.expect("stored");
         assert_eq!(next(&mut all).await.expect("a marker").address, *address);
         assert_eq!(next(&mut rest).await.expect("a marker").address, *address);
+    }
+}
+
+pub(crate) async fn commits_of_one_kind_come_in_order_from_a_position_and_as_they_are_written(
+    bus: &Bus,
+    other: &Bus,
+) {
+    let [first, second, buried] = [(); 3].map(|()| address(bus, new_table()));
+    let foreign = Address { kind: "go".parse().expect("a kind"), ..address(bus, new_table()) };
+    let mut positions = Vec::new();
+    for (address, id) in [(&first, "1"), (&foreign, "f"), (&second, "2"), (&buried, "3")] {
+        let stored = bus.log.append(append(address, StreamSeq::ZERO, id)).await;
+        positions.push(stored.expect("stored"));
+    }
+    bus.log.bury(&buried, positions[3], "at rest".into(), KEPT).await.expect("buried");
+    let (shard, kind) = (first.shard, &first.kind);
+    let mut all = other.log.commits(shard, kind, StreamSeq::ZERO).await.expect("read");
+    let mut rest = other.log.commits(shard, kind, positions[1]).await.expect("read");
+    let commit = next(&mut all).await.expect("a commit");
+    assert_eq!((&commit.address, commit.seq, commit.what), (&first, positions[0], Stored::Commit));
+    bus.log.append(append(&first, positions[0], "4")).await.expect("stored");
+    for commits in [&mut all, &mut rest] {
+        for payload in ["2", "4"] {
+            let commit = next(commits).await.expect("a commit");
+            assert_eq!(payloads(&[commit]), [payload]);
+        }
     }
 }
 

@@ -109,7 +109,7 @@ impl NatsServer {
 }
 
 /// A command that is killed when this process is, if the system has `setpriv` (util-linux).
-fn dies_with_us(binary: &Path) -> Command {
+pub(in crate::cli) fn dies_with_us(binary: &Path) -> Command {
     if find_on_path("setpriv").is_none() {
         return Command::new(binary);
     }
@@ -118,7 +118,7 @@ fn dies_with_us(binary: &Path) -> Command {
     command
 }
 
-fn find(binary: Option<&Path>) -> anyhow::Result<PathBuf> {
+pub(in crate::cli) fn find(binary: Option<&Path>) -> anyhow::Result<PathBuf> {
     if let Some(binary) = binary {
         return Ok(binary.to_owned());
     }

@@ -149,6 +149,9 @@ fn a_table_whose_beginning_was_purged_goes_on_from_its_state() {
     let mut progress = Progress::default();
     let early = take(&mut progress, &json!({ "seq": 40 })).map(|_| ());
     assert_eq!(early, Err(Refused::OutOfOrder { found: 40, expected: 1 }));
+    let found = u64::MAX;
+    let last = take(&mut progress, &json!({ "seq": found, "state": {} })).map(|_| ());
+    assert_eq!(last, Err(Refused::OutOfOrder { found, expected: 1 }), "nothing could follow it");
     assert_eq!(take(&mut progress, &json!({ "seq": 41, "state": {} })).unwrap().seq.get(), 41);
     assert_eq!(take(&mut progress, &json!({})).unwrap().seq.get(), 42);
 }
