@@ -216,6 +216,7 @@ def compression() -> Iterator[Case]:
         "permessage-deflate; client_max_window_bits=9",
         "permessage-deflate; server_no_context_takeover; client_max_window_bits=15",
         "permessage-deflate; server_max_window_bits=9, permessage-deflate",
+        "permessage-deflate; server_max_window_bits=15",
     ]
     for number, offer in enumerate(offers, 1):
         headers = (JSON, ("Sec-WebSocket-Extensions", offer))
@@ -225,7 +226,8 @@ def compression() -> Iterator[Case]:
             yield Case(f"13.{number}-{size}", [frame(TEXT, payload, FIN | RSV1)], [size], headers=headers)
         parts = fragments(TEXT, deflated(ping(7, 4096), bits), 8)
         parts[0] = bytes([parts[0][0] | RSV1]) + parts[0][1:]
-        yield Case(f"13.{number}-parts", [parts[0], frame(PING), *parts[1:], text(8)], [Pong(b""), 7, 8], headers=headers)
+        send = [parts[0], frame(PING), *parts[1:], text(8)]
+        yield Case(f"13.{number}-parts", send, [Pong(b""), 7, 8], headers=headers)
     headers = (JSON, ("Sec-WebSocket-Extensions", offers[0]))
     bomb = frame(TEXT, deflated(ping(1, 10 * FRAME_BYTES_MAX)), FIN | RSV1)
     yield Case("12-bomb", [bomb], [TOO_BIG], headers=headers)
@@ -276,6 +278,9 @@ def test_a_case_of_the_autobahn_suite(served: Gateway, case: Case) -> None:
     with ByHand(served.socket, case.headers) as client:
         agreed = client.headers.get("sec-websocket-extensions", "")
         assert ("Sec-WebSocket-Extensions" in dict(case.headers)) == agreed.startswith("permessage-deflate")
+        # A client that names it may insist on the answer.
+        offered = dict(case.headers).get("Sec-WebSocket-Extensions", "")
+        assert ("server_max_window_bits=15" in offered) == agreed.endswith("; server_max_window_bits=15")
         welcome = client.receive()
         assert welcome and b"welcome" in welcome.payload
         client.send(b"".join(case.send), case.chop)
