@@ -26,6 +26,8 @@ export class Connection {
   #isReady = false;
   #attempt = 0;
   #badTokens = 0;
+  /** When the server said that we should come back, in milliseconds after it went. */
+  #comeBackMs = null;
   #retryTimer = 0;
   #pulseTimer = 0;
   #heardAt = 0;
@@ -161,7 +163,10 @@ export class Connection {
   /** Full jitter, so that a thousand browsers do not come back in the same moment. */
   #retry() {
     const ceiling = Math.min(BACKOFF_MAX_MS, BACKOFF_MIN_MS * 2 ** this.#attempt);
-    const wait = this.#attempt === 0 ? Math.random() * ceiling : ceiling * (0.5 + Math.random() / 2);
+    let wait = this.#attempt === 0 ? Math.random() * ceiling : ceiling * (0.5 + Math.random() / 2);
+    const told = this.#comeBackMs;
+    this.#comeBackMs = null;
+    if (told !== null) wait = told;
     this.#attempt += 1;
     this.#setState({ name: "connecting", retryAt: Date.now() + wait });
     this.#retryTimer = setTimeout(() => this.#connect(), wait);
@@ -190,6 +195,9 @@ export class Connection {
         break;
       case "status":
         this.#onStatus(frame.bus === "unavailable");
+        break;
+      case "goodbye":
+        this.#comeBackMs = frame.reconnect_after_ms;
         break;
       case "error":
         console.warn("tablecast:", frame.code, frame.message);

@@ -4,6 +4,7 @@ mod admin;
 mod archive;
 mod archiver;
 mod bench;
+mod connections;
 mod dev;
 mod gateway;
 mod print;
@@ -41,11 +42,13 @@ enum Command {
     /// Owns tables: judges commands and appends what happens.
     Worker(worker::WorkerArgs),
     /// Serves players and spectators over WebSocket.
-    Gateway(gateway::GatewayArgs),
+    Gateway(Box<gateway::GatewayArgs>),
     /// Writes completed tables to object storage.
     Archiver(archiver::ArchiverArgs),
     /// Looks at tables that are open or running.
     Tables(tables::TablesArgs),
+    /// Looks at players' connections: who is throttled, conflated or behind, and why.
+    Connections(connections::ConnectionsArgs),
     /// Looks at tables in the archive.
     Archive(archive::ArchiveArgs),
     /// Creates the streams and buckets, or shows how they differ from what is needed.
@@ -64,6 +67,7 @@ impl Command {
             Self::Gateway(args) => Some(&args.nats),
             Self::Archiver(args) => Some(&args.nats),
             Self::Tables(args) => Some(&args.nats),
+            Self::Connections(args) => Some(&args.nats),
             Self::Streams(args) => Some(&args.nats),
             Self::Dev(_) | Self::Archive(_) | Self::Token(_) | Self::Bench(_) => None,
         }
@@ -114,9 +118,10 @@ async fn run(command: Command, role: Role) -> anyhow::Result<()> {
     match command {
         Command::Dev(args) => dev::run(args, role).await,
         Command::Worker(args) => worker::run(args, role).await,
-        Command::Gateway(args) => gateway::run(args, role).await,
+        Command::Gateway(args) => gateway::run(*args, role).await,
         Command::Archiver(args) => archiver::run(args, role).await,
         Command::Tables(args) => tables::run(args, role).await,
+        Command::Connections(args) => connections::run(args).await,
         Command::Archive(args) => archive::run(args).await,
         Command::Streams(args) => streams::run(args).await,
         Command::Token(args) => token::run(args).await,

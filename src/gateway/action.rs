@@ -42,6 +42,13 @@ pub(super) enum Ask {
 }
 
 impl Ask {
+    /// Who asks.
+    pub(super) fn by(&self) -> &Identity {
+        match self {
+            Self::Open { by, .. } | Self::Command { by, .. } => by,
+        }
+    }
+
     /// The table whose order it keeps; nothing for an opening.
     pub(super) fn table(&self) -> Option<TableId> {
         match self {

@@ -1,86 +1,284 @@
 //! Who may connect: limits per client address and in all, checked before a connection is upgraded.
 
+mod config;
+mod turns;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+pub use self::config::AdmissionConfig;
+pub(super) use self::turns::Pace;
+use self::turns::{Places, Turns};
 use super::metrics;
 
-/// The least that a refused client waits, and over how long such clients are spread.
+/// The least that a client waits that finds no room, and over how long such clients are spread.
 const RETRY_MS: u64 = 1000;
+/// Over how long those are spread that come too soon: their turns are spread already.
+const TURN_JITTER_MS: u64 = 50;
+/// The longest that anybody waits for a promised place. Beyond that, none is promised.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// Addresses that are told apart. Those beyond share one entry until others are idle.
+const ADDRESSES_MAX: usize = 65_536;
+/// Fewer are not worth looking through for idle ones.
+const ADDRESSES_SWEPT: usize = 1024;
+/// Stands for those beyond: no client has this address.
+const OTHERS: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+/// Refusals of one reason are logged this often at most, with their number.
+const NOTE_NANOS: u64 = 1_000_000_000;
 
-/// Whom a socket leads to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub IpAddr);
-
-/// Not now.
+/// Why somebody is not served now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum Reason {
     /// Of everybody.
     #[error("this gateway serves as many connections as it can")]
-    Full {
-        /// When to come again.
-        retry_after_ms: u64,
-    },
+    GatewayFull,
     /// Of this address.
     #[error("your address has as many connections as it may")]
-    AddressFull {
-        /// When to come again.
-        retry_after_ms: u64,
-    },
+    AddressFull,
+    /// Everybody's connections come too fast.
+    #[error("more connect to this gateway than it takes at once")]
+    GatewayThrottled,
+    /// This address's connections come too fast.
+    #[error("your address connects too often")]
+    AddressThrottled,
+    /// This address's requests come too fast.
+    #[error("your address asks too often")]
+    RequestsThrottled,
+    /// The gateway goes.
+    #[error("this gateway stops: another one, or this one in a moment, takes over")]
+    Stopping,
 }
 
-impl Refusal {
-    /// When to come again.
-    pub(super) fn retry_after_ms(&self) -> u64 {
-        match *self {
-            Self::Full { retry_after_ms } | Self::AddressFull { retry_after_ms } => retry_after_ms,
+impl Reason {
+    const COUNT: usize = 6;
+
+    /// A stable name, for programs and as a metric label.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::GatewayFull => "gateway_full",
+            Self::AddressFull => "address_full",
+            Self::GatewayThrottled => "gateway_throttled",
+            Self::AddressThrottled => "address_throttled",
+            Self::RequestsThrottled => "requests_throttled",
+            Self::Stopping => "stopping",
         }
+    }
+
+    /// Whether it is for what this client's own address does.
+    pub(super) fn is_clients_own(self) -> bool {
+        matches!(self, Self::AddressFull | Self::AddressThrottled | Self::RequestsThrottled)
     }
 }
 
-/// Counts connections. Holds an address only while it has one, so it is bounded by the limit of all.
+/// Not now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// Why.
+    pub reason: Reason,
+    /// When to come again.
+    pub retry_after_ms: u64,
+}
+
+/// What one gateway takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AdmissionLimits {
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Connections of one address at once.
+    pub per_address_max: usize,
+    /// How fast connections come.
+    pub connects: Pace,
+    /// How fast connections of one address come.
+    pub address_connects: Pace,
+    /// How fast HTTP requests of one address come.
+    pub address_requests: Pace,
+}
+
+/// Counts connections, and how fast they come. An address is forgotten once it has none and is as good as new.
 #[derive(Debug)]
 pub(super) struct Admission {
-    connections_max: usize,
-    per_address_max: usize,
+    limits: AdmissionLimits,
+    stopping: CancellationToken,
+    start: Instant,
     counted: Mutex<Counted>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counted {
     all: usize,
-    by_address: HashMap<IpAddr, usize>,
+    connects: Turns,
+    by_address: HashMap<IpAddr, Address>,
+    /// At how many addresses it is time to look for idle ones, and from when on.
+    sweep_at: (usize, u64),
+    notes: [Note; Reason::COUNT],
+}
+
+#[derive(Debug, Default)]
+struct Address {
+    connections: usize,
+    connects: Turns,
+    places: Places,
+    requests: Turns,
+}
+
+impl Address {
+    fn is_idle(&mut self, now: u64) -> bool {
+        let is_full = self.connects.is_full(now) && self.requests.is_full(now);
+        self.connections == 0 && is_full && self.places.is_empty(now)
+    }
+}
+
+/// Refusals that were not logged yet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Note {
+    count: u64,
+    quiet_until: u64,
 }
 
 impl Admission {
-    pub(super) fn new(connections_max: usize, per_address_max: usize) -> Arc<Self> {
-        Arc::new(Self { connections_max, per_address_max, counted: Mutex::default() })
+    pub(super) fn new(
+        limits: AdmissionLimits,
+        stopping: CancellationToken,
+        start: Instant,
+    ) -> Arc<Self> {
+        let counted = Counted {
+            all: 0,
+            connects: Turns::default(),
+            by_address: HashMap::new(),
+            sweep_at: (ADDRESSES_SWEPT, 0),
+            notes: Default::default(),
+        };
+        Arc::new(Self { limits, stopping, start, counted: Mutex::new(counted) })
     }
 
     /// Takes a place, which is free again when the permit is dropped.
-    pub(super) fn admit(self: &Arc<Self>, peer: IpAddr, jitter: u64) -> Result<Permit, Refusal> {
-        let address = client(peer);
-        let retry_after_ms = RETRY_MS + jitter % RETRY_MS;
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        client: IpAddr,
+        now: Instant,
+        jitter: u64,
+    ) -> Result<Permit, Refusal> {
+        let now = self.nanos(now);
         let mut counted = self.lock();
-        let of_address = counted.by_address.get(&address).copied().unwrap_or(0);
-        if of_address >= self.per_address_max {
-            metrics::refused("address_full");
-            return Err(Refusal::AddressFull { retry_after_ms });
-        }
-        if counted.all >= self.connections_max {
-            metrics::refused("gateway_full");
-            return Err(Refusal::Full { retry_after_ms });
+        let key = counted.place_for(known_as(client), now);
+        if let Err((reason, wait_ms)) = self.try_admit(&mut counted, key, now, jitter) {
+            return Err(counted.refuse(reason, wait_ms, client, now));
         }
         counted.all += 1;
-        counted.by_address.insert(address, of_address + 1);
+        counted.of(key).connections += 1;
         metrics::addresses(counted.by_address.len());
         drop(counted);
-        Ok(Permit { admission: Arc::clone(self), address })
+        Ok(Permit { admission: Arc::clone(self), address: key })
+    }
+
+    fn try_admit(
+        &self,
+        counted: &mut Counted,
+        key: IpAddr,
+        now: u64,
+        jitter: u64,
+    ) -> Result<(), (Reason, u64)> {
+        let limits = &self.limits;
+        let later = RETRY_MS + jitter % RETRY_MS;
+        if self.stopping.is_cancelled() {
+            return Err((Reason::Stopping, later));
+        }
+        let (all, all_next) = (counted.all, counted.connects.next(limits.connects, now));
+        let address = counted.of(key);
+        if address.connections >= limits.per_address_max {
+            return Err((Reason::AddressFull, later));
+        }
+        if all >= limits.connections_max {
+            return Err((Reason::GatewayFull, later));
+        }
+        if address.places.claim(now) {
+            return Ok(());
+        }
+        let own_next = address.connects.next(limits.address_connects, now);
+        let next = own_next.max(all_next);
+        let wait = Duration::from_nanos(next.saturating_sub(now));
+        if wait <= WAIT_MAX {
+            // Who is promised a place has had its turn.
+            address.connects.take(limits.address_connects, now);
+            if next > now {
+                address.places.promise(next);
+            }
+            counted.connects.take(limits.connects, now);
+        }
+        if next <= now {
+            return Ok(());
+        }
+        let reason =
+            if own_next > now { Reason::AddressThrottled } else { Reason::GatewayThrottled };
+        let jitter_ms = if wait <= WAIT_MAX { TURN_JITTER_MS } else { millis(WAIT_MAX) };
+        Err((reason, millis(wait.min(WAIT_MAX)) + 1 + jitter % jitter_ms))
+    }
+
+    /// Whether a request that is no connection to stay may be answered now.
+    pub(super) fn admit_request(
+        &self,
+        client: IpAddr,
+        now: Instant,
+        jitter: u64,
+    ) -> Result<(), Refusal> {
+        let (now, pace) = (self.nanos(now), self.limits.address_requests);
+        let mut counted = self.lock();
+        let key = counted.place_for(known_as(client), now);
+        let requests = &mut counted.of(key).requests;
+        let next = requests.next(pace, now);
+        if next <= now {
+            requests.take(pace, now);
+            return Ok(());
+        }
+        let wait_ms = millis(Duration::from_nanos(next - now)) + 1 + jitter % RETRY_MS;
+        Err(counted.refuse(Reason::RequestsThrottled, wait_ms, client, now))
+    }
+
+    fn nanos(&self, now: Instant) -> u64 {
+        let nanos = now.saturating_duration_since(self.start).as_nanos();
+        u64::try_from(nanos).expect("no gateway runs for 584 years")
     }
 
     fn lock(&self) -> MutexGuard<'_, Counted> {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counted {
+    /// Under which address this one is counted: its own, as long as there is room for more.
+    fn place_for(&mut self, address: IpAddr, now: u64) -> IpAddr {
+        let (sweep_len, sweep_from) = self.sweep_at;
+        if self.by_address.len() >= sweep_len && now >= sweep_from {
+            self.by_address.retain(|_, address| !address.is_idle(now));
+            let next = (2 * self.by_address.len()).clamp(ADDRESSES_SWEPT, ADDRESSES_MAX);
+            self.sweep_at = (next, now + NOTE_NANOS);
+            metrics::addresses(self.by_address.len());
+        }
+        let has_room = self.by_address.len() < ADDRESSES_MAX;
+        if has_room || self.by_address.contains_key(&address) { address } else { OTHERS }
+    }
+
+    fn of(&mut self, key: IpAddr) -> &mut Address {
+        self.by_address.entry(key).or_default()
+    }
+
+    fn refuse(&mut self, reason: Reason, wait_ms: u64, client: IpAddr, now: u64) -> Refusal {
+        metrics::refused(reason.code());
+        let note = &mut self.notes[reason as usize];
+        note.count += 1;
+        if now >= note.quiet_until {
+            let count = std::mem::take(&mut note.count);
+            note.quiet_until = now + NOTE_NANOS;
+            let code = reason.code();
+            warn!(reason = code, count, %client, "refused {count} since the last such line: {reason}");
+        }
+        Refusal { reason, retry_after_ms: wait_ms }
     }
 }
 
@@ -93,21 +291,24 @@ pub(super) struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        let now = self.admission.nanos(Instant::now());
         let mut counted = self.admission.lock();
         counted.all = counted.all.saturating_sub(1);
-        let left = counted.by_address.get_mut(&self.address).map_or(0, |of_address| {
-            *of_address = of_address.saturating_sub(1);
-            *of_address
-        });
-        if left == 0 {
+        let address = counted.of(self.address);
+        address.connections = address.connections.saturating_sub(1);
+        if address.is_idle(now) {
             counted.by_address.remove(&self.address);
         }
         metrics::addresses(counted.by_address.len());
     }
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What one client is known by: of IPv6 it has a whole /64.
-fn client(address: IpAddr) -> IpAddr {
+fn known_as(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => {
@@ -118,32 +319,4 @@ fn client(address: IpAddr) -> IpAddr {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn a_place_is_free_again_when_its_connection_ends() {
-        let admission = Admission::new(3, 2);
-        let first = admission.admit(ip("192.0.2.1"), 7).unwrap();
-        let _second = admission.admit(ip("::ffff:192.0.2.1"), 7).unwrap();
-        let refused = admission.admit(ip("192.0.2.1"), 7).unwrap_err();
-        assert_eq!(refused, Refusal::AddressFull { retry_after_ms: 1007 });
-        let third = admission.admit(ip("192.0.2.2"), 0).unwrap();
-        let refused = admission.admit(ip("192.0.2.3"), 0).unwrap_err();
-        assert_eq!(refused, Refusal::Full { retry_after_ms: 1000 });
-        drop(first);
-        drop(third);
-        assert_eq!(admission.lock().by_address.len(), 1);
-        let _again = admission.admit(ip("192.0.2.1"), 0).unwrap();
-    }
-
-    #[test]
-    fn a_network_of_ipv6_is_one_client() {
-        assert_eq!(client(ip("2001:db8::1")), client(ip("2001:db8::2:3:4:5")));
-        assert_ne!(client(ip("2001:db8::1")), client(ip("2001:db8:0:1::1")));
-    }
-}
+mod tests;

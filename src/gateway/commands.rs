@@ -16,8 +16,10 @@ use super::beats::Room;
 use super::breaker::Breaker;
 use super::hedge::{self, Pauses, Rhythm};
 use super::hub::{Hub, Known};
+use super::lobby::Board;
 use super::metrics;
 use super::owners::{For, Owners};
+use super::players::Players;
 use crate::bus::{Bus, RequestError};
 use crate::catalog::Catalog;
 use crate::domain::{CommandId, Kind, TableId, TableSeq};
@@ -53,6 +55,8 @@ const ORPHAN_PAUSE_MAX: Duration = Duration::from_millis(500);
 /// How often a table is offered to workers that have no room.
 const OFFERS: u32 = 5;
 const KIND_PATIENCE: Duration = Duration::from_secs(2);
+/// Nobody knows what became of it, or will.
+const UNAVAILABLE: &str = "unavailable";
 /// When it is worth sending again what no worker answered.
 const RETRY_AFTER_MS: u64 = 1_000;
 /// When it is worth sending again what found too many before it.
@@ -73,6 +77,10 @@ pub(super) struct Dispatcher {
     pub owners: Arc<Owners>,
     /// Whether there is any use in asking.
     pub breaker: Arc<Breaker>,
+    /// What one player may do.
+    pub players: Arc<Players>,
+    /// Which tables are not over.
+    pub board: Arc<Board>,
     /// For the ids of new tables.
     pub clock: Clock,
     /// For ids and pauses.
@@ -101,7 +109,16 @@ impl Dispatcher {
             Ask::Open { id, .. } => (id.clone(), self.entropy.table_id(self.clock.now()), true),
             Ask::Command { id, table, .. } => (id.clone(), *table, false),
         };
-        let verdict = self.verdict(table, ask).await;
+        let player = ask.by().player.clone();
+        let opens = is_open.then_some(table);
+        let is_listed = |table| self.board.lists(table);
+        let verdict = match self.players.admit(&player, opens, started, is_listed) {
+            Ok(()) => self.verdict(table, ask).await,
+            Err(refusal) => Verdict::Rejected(refusal),
+        };
+        if is_open && is_not_opened(&verdict) {
+            self.players.not_opened(&player, table);
+        }
         metrics::commanded(&verdict, started.elapsed());
         frame_of(id, table, is_open, verdict)
     }
@@ -275,8 +292,16 @@ impl Drop for CountedUntilDropped {
     }
 }
 
+/// Whether it is sure that an opening has led to nothing.
+fn is_not_opened(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Accepted { .. } => false,
+        Verdict::Rejected(refusal) => refusal.code != UNAVAILABLE,
+    }
+}
+
 fn unavailable(message: &str) -> Verdict {
-    Verdict::Rejected(Refusal::new("unavailable", message).retry_after_ms(RETRY_AFTER_MS))
+    Verdict::Rejected(Refusal::new(UNAVAILABLE, message).retry_after_ms(RETRY_AFTER_MS))
 }
 
 fn relayed(kind: &Kind) -> Refusal {

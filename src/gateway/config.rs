@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::admission::AdmissionConfig;
 use super::auth::AuthConfig;
 use super::origin::AllowedOrigin;
 use super::outbox::OutboxLimits;
 use super::owners::CareLimits;
+use super::players::PlayerLimits;
 use super::session::SessionLimits;
 use super::throttle::Rate;
 
@@ -62,15 +64,15 @@ pub struct GatewayConfig {
     /// How long the bus may not answer before commands are rejected at once, until it does.
     #[arg(long, env = "TABLECAST_GATEWAY_BUS_PATIENCE", default_value = "1s", value_parser = humantime::parse_duration)]
     pub bus_patience: Duration,
-    /// Connections that this gateway serves at once; more are refused with 503 before they are upgraded.
-    #[arg(long, env = "TABLECAST_GATEWAY_CONNECTIONS_MAX", default_value = "20000")]
-    pub connections_max: NonZeroUsize,
-    /// Connections of one client address (of IPv6: one /64); more are refused with 429 before they are upgraded.
-    #[arg(long, env = "TABLECAST_GATEWAY_CONNECTIONS_PER_ADDRESS_MAX", default_value = "20000")]
-    pub connections_per_address_max: NonZeroUsize,
+    /// Who may connect.
+    #[command(flatten)]
+    pub admission: AdmissionConfig,
     /// How long a client may take to send the head of a request, and to send the next one.
     #[arg(long, env = "TABLECAST_GATEWAY_REQUEST_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
     pub request_timeout: Duration,
+    /// How long the answer to a request may take to begin; after that it is 504.
+    #[arg(long, env = "TABLECAST_GATEWAY_ANSWER_TIMEOUT", default_value = "10s", value_parser = humantime::parse_duration)]
+    pub answer_timeout: Duration,
     /// How often a connection is pinged; one that shows no sign of life for three pings is closed.
     #[arg(long, env = "TABLECAST_GATEWAY_PING_INTERVAL", default_value = "20s", value_parser = humantime::parse_duration)]
     pub ping_interval: Duration,
@@ -86,6 +88,20 @@ pub struct GatewayConfig {
     /// Frames that one connection may send at once.
     #[arg(long, env = "TABLECAST_GATEWAY_INBOUND_BURST", default_value = "60")]
     pub inbound_burst: NonZeroU32,
+    /// Commands per second that one player may send over all its connections of this gateway.
+    #[arg(long, env = "TABLECAST_GATEWAY_PLAYER_RATE", default_value = "30")]
+    pub player_rate: NonZeroU32,
+    /// Commands that one player may send at once over all its connections of this gateway.
+    #[arg(long, env = "TABLECAST_GATEWAY_PLAYER_BURST", default_value = "90")]
+    pub player_burst: NonZeroU32,
+    /// How many tables that one player has opened at this gateway may be open; more are refused as
+    /// `too_many_tables`.
+    #[arg(long, env = "TABLECAST_GATEWAY_TABLES_PER_PLAYER", default_value = "32")]
+    pub tables_per_player: NonZeroUsize,
+    /// How many players with recent commands or open tables are kept in mind; commands of more are rejected as
+    /// `busy`.
+    #[arg(long, env = "TABLECAST_GATEWAY_PLAYERS_MAX", default_value = "100000")]
+    pub players_max: NonZeroUsize,
     /// Frames per second that one connection is sent of one table; a faster table is conflated.
     #[arg(long, env = "TABLECAST_GATEWAY_OUTBOUND_TABLE_RATE", default_value = "100")]
     pub outbound_table_rate: NonZeroU32,
@@ -98,6 +114,12 @@ pub struct GatewayConfig {
     /// Frames of all its tables that one connection is sent at once.
     #[arg(long, env = "TABLECAST_GATEWAY_OUTBOUND_BURST", default_value = "4000")]
     pub outbound_burst: NonZeroU32,
+    /// Bytes per second that one connection is sent; what is more waits, and is conflated.
+    #[arg(long, env = "TABLECAST_GATEWAY_OUTBOUND_BYTES_RATE", default_value = "1048576")]
+    pub outbound_bytes_rate: NonZeroU32,
+    /// Bytes that one connection is sent at once. A larger frame still goes out, and is paid for before the next.
+    #[arg(long, env = "TABLECAST_GATEWAY_OUTBOUND_BYTES_BURST", default_value = "4194304")]
+    pub outbound_bytes_burst: NonZeroU32,
     /// Frames of one table that may wait for one connection; more are conflated.
     #[arg(long, env = "TABLECAST_GATEWAY_OUTBOX_FRAMES", default_value = "64")]
     pub outbox_frames: NonZeroUsize,
@@ -120,6 +142,9 @@ pub struct GatewayConfig {
     /// How long a table is followed after the last client has left it.
     #[arg(long, env = "TABLECAST_GATEWAY_LINGER", default_value = "30s", value_parser = humantime::parse_duration)]
     pub linger: Duration,
+    /// Over what time clients are spread that are told to come back when the gateway stops.
+    #[arg(long, env = "TABLECAST_GATEWAY_RECONNECT_WINDOW", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub reconnect_window: Duration,
     /// How long connections have to end when the gateway stops.
     #[arg(long, env = "TABLECAST_GATEWAY_DRAIN_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration)]
     pub drain_timeout: Duration,
@@ -165,6 +190,7 @@ impl GatewayConfig {
             ("ping-interval", self.ping_interval),
             ("hello-timeout", self.hello_timeout),
             ("request-timeout", self.request_timeout),
+            ("answer-timeout", self.answer_timeout),
             ("slow-timeout", self.slow_timeout),
             ("outbox-age", self.outbox_age),
             ("drain-timeout", self.drain_timeout),
@@ -216,6 +242,15 @@ impl GatewayConfig {
         }
     }
 
+    /// What one player may do.
+    pub(super) fn player_limits(&self) -> PlayerLimits {
+        PlayerLimits {
+            rate: Rate::per_second(self.player_burst, self.player_rate),
+            tables_max: self.tables_per_player.get(),
+            players_max: self.players_max.get(),
+        }
+    }
+
     /// What one outbox may hold.
     pub(super) fn outbox_limits(&self) -> OutboxLimits {
         OutboxLimits {
@@ -224,6 +259,7 @@ impl GatewayConfig {
             age: self.outbox_age,
             table_rate: Rate::per_second(self.outbound_table_burst, self.outbound_table_rate),
             connection_rate: Rate::per_second(self.outbound_burst, self.outbound_rate),
+            byte_rate: Rate::per_second(self.outbound_bytes_burst, self.outbound_bytes_rate),
         }
     }
 }
@@ -267,6 +303,9 @@ mod tests {
             "--jwks-url=file:///etc/keys",
             "--jwks-url=https://me:secret@keys.example/",
             "--allow-origin=play.example",
+            "--trusted-proxy=proxy.example",
+            "--proxy-header=x-real-ip",
+            "--connect-rate=0",
         ] {
             assert!(parse(&[option]).is_err(), "{option} was taken");
         }

@@ -3,6 +3,7 @@
 mod outgoing;
 
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::action::{Action, Ask, Incoming};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::metrics;
+use super::outbox::Hold;
 use super::served::Served;
 use super::session::Session;
 use super::subscriber::Join;
@@ -36,10 +38,16 @@ use crate::protocol::frame::ServerFrame;
 const OWN_FRAMES_MAX: usize = 256;
 
 /// Serves a socket until either side closes it. `early` is what came before it was one.
-pub(super) async fn run(stream: TcpStream, early: Bytes, wire: Wire, served: Arc<Served>) {
+pub(super) async fn run(
+    stream: TcpStream,
+    early: Bytes,
+    wire: Wire,
+    client: IpAddr,
+    served: Arc<Served>,
+) {
     metrics::connected();
     let _counted = CountedUntilDropped;
-    let mut connection = Connection::new(stream, wire, served);
+    let mut connection = Connection::new(stream, wire, client, served);
     let begun = connection.on_bytes(&mut early.to_vec());
     // A view of the buffer that the request was read into.
     drop(early);
@@ -88,6 +96,8 @@ struct Connection {
     /// Since when the socket has taken nothing of what waits for it.
     blocked_since: Option<Instant>,
     throttled_until: Option<Instant>,
+    /// As the outbox was last told.
+    held_up: Option<Hold>,
     /// Whether the client takes the answers to what it sends.
     may_read: bool,
     served: Arc<Served>,
@@ -95,10 +105,13 @@ struct Connection {
 
 /// Where else this connection is known. All of it is left on drop, so that not even a panic leaves a
 /// ghost behind.
-struct Presence {
-    mailbox: Arc<Mailbox>,
-    served: Arc<Served>,
-    feeds: LiteMap<TableId, Arc<Feed>>,
+pub(super) struct Presence {
+    /// Whose.
+    pub(super) mailbox: Arc<Mailbox>,
+    /// Where.
+    pub(super) served: Arc<Served>,
+    /// The tables it follows.
+    pub(super) feeds: LiteMap<TableId, Arc<Feed>>,
 }
 
 impl Presence {
@@ -126,9 +139,9 @@ struct Due {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, wire: Wire, served: Arc<Served>) -> Self {
+    fn new(stream: TcpStream, wire: Wire, client: IpAddr, served: Arc<Served>) -> Self {
         let id = ConnectionId(served.next_connection.fetch_add(1, Ordering::Relaxed));
-        let mailbox = Arc::new(Mailbox::new(id, wire, served.outbox));
+        let mailbox = Arc::new(Mailbox::new(id, wire, Some(client), served.outbox));
         let (limits, tokens) = (served.session, served.tokens.clone());
         let session = Session::new(wire.format(), limits, tokens, Instant::now());
         mailbox.push_own(&session.welcome(served.clock.now()));
@@ -147,6 +160,7 @@ impl Connection {
             asked: FuturesUnordered::new(),
             blocked_since: None,
             throttled_until: None,
+            held_up: None,
             may_read: true,
             served,
         }
@@ -284,6 +298,9 @@ impl Connection {
             match action {
                 Action::Reply(frame) => {
                     metrics::replied(&frame);
+                    if let ServerFrame::Welcome { player: Some(player), .. } = &frame {
+                        self.mailbox.identify(player);
+                    }
                     self.mailbox.reply(&frame);
                 }
                 Action::Follow { table, cursor, deliver } => {

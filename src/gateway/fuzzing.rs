@@ -14,9 +14,11 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::action::{Action, Incoming};
+use super::client_address::{Peer, Proxies, ProxyHeader};
 use super::live_table::{LiveTable, Loaded, Resume};
 use super::origin::{AllowedOrigin, AllowedOrigins};
 use super::session::{Session, SessionLimits};
+use super::sse;
 use super::throttle::Rate;
 use super::token::{CheckingKey, Claims, Policy, SigningKey, TokenSecret, Tokens, read_unchecked};
 use super::wire::{Frame, Wire};
@@ -175,7 +177,7 @@ fn reads_again(format: Format, bytes: &[u8]) {
     }
 }
 
-/// The headers of a request for a WebSocket, one to a line.
+/// The headers of a request, one to a line: whom it is from, and for a WebSocket what is to be spoken.
 pub fn handshake(data: &[u8]) {
     let (mut parts, ()) = Request::new(()).into_parts();
     for line in data.split(|byte| *byte == b'\n') {
@@ -192,6 +194,17 @@ pub fn handshake(data: &[u8]) {
     let is_known = AllowedOrigins::new(&[one]).allow(&parts.headers);
     let any = AllowedOrigins::new(&[AllowedOrigin::Any]);
     assert!(any.allow(&parts.headers) >= is_known, "any origin is also one of them");
+    sse::last_event_id(&parts.headers).ok();
+    let proxies = ["192.0.2.0/24".parse().expect("a network")];
+    for (peer, is_proxy) in [([192, 0, 2, 1], true), ([198, 51, 100, 1], false)] {
+        for header in [ProxyHeader::XForwardedFor, ProxyHeader::Forwarded] {
+            let client = Proxies::new(&proxies, header).client(Peer(peer.into()), &parts.headers);
+            assert!(
+                is_proxy || client.0 == std::net::IpAddr::from(peer),
+                "anybody is whom it likes"
+            );
+        }
+    }
     parts.extensions.insert(hyper::upgrade::on(Request::new(())));
     let read = Handshake::from_request_parts(&mut parts, &()).now_or_never();
     let Ok(handshake) = read.expect("nothing is waited for") else { return };

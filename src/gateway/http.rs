@@ -7,19 +7,24 @@ use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Extension, Json, Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Router, middleware};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
+use tower_http::compression::CompressionLayer;
+use tracing::{Instrument, debug_span, warn};
 
-use super::admission::{Admission, Peer, Refusal};
+use super::admission::{Admission, Refusal};
+use super::client_address::Client;
 use super::connection;
 use super::hub::Known;
-use super::origin::{self, AllowedOrigins};
+use super::middleware::{Around, RequestId, around as around_request};
+use super::origin;
 use super::page;
 use super::served::Served;
+use super::sse;
 use super::token::{GUEST, NAME_CHARS_MAX, shown_name};
 use super::ws::handshake::{Handshake, Refused};
 use crate::catalog::Catalog;
@@ -41,28 +46,51 @@ pub(super) struct Shared {
     pub connections: TaskTracker,
     /// The games that can be opened here.
     pub catalog: Catalog,
-    /// Whose pages may connect.
-    pub origins: AllowedOrigins,
     /// How long a guest's token is good; nothing if there are no guests.
     pub guest_ttl: Option<Duration>,
 }
 
+/// Where connections that are to stay begin.
+pub(super) const WS: &str = "/ws";
+
+/// One route: its path, the method in small letters, and what it does.
+type Route = (&'static str, &'static str, MethodRouter<Shared>);
+
+/// The routes that are no WebSocket. `openapi.json` describes each.
+fn table_of_routes() -> Vec<Route> {
+    vec![
+        ("/v1/guest", "post", post(guest)),
+        ("/v1/games", "get", get(games)),
+        ("/v1/tables", "get", get(tables)),
+        ("/v1/tables/{id}", "get", get(table)),
+        ("/v1/tables/{id}/stream", "get", get(sse::stream)),
+        ("/v1/openapi.json", "get", get(openapi)),
+        ("/", "get", get(page::index)),
+        ("/t/{*table}", "get", get(page::index)),
+        ("/assets/{name}", "get", get(page::asset)),
+    ]
+}
+
 /// All routes but those of the health of the process.
-pub(super) fn routes(shared: Shared) -> Router {
-    let guard = middleware::from_fn_with_state(shared.origins.clone(), origin::guard);
+pub(super) fn routes(shared: Shared, around: Around) -> Router {
+    let guard = middleware::from_fn_with_state(around.origins.clone(), origin::guard);
+    let plain = table_of_routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, _method, route)| router.route(path, route))
+        // Not what comes by and by: that is to be there at once.
+        .layer(CompressionLayer::new());
     Router::new()
-        .route("/ws", get(ws).route_layer(guard))
-        .route("/v1/guest", post(guest))
-        .route("/v1/games", get(games))
-        .route("/v1/tables", get(tables))
-        .route("/v1/tables/{id}", get(table))
-        .route("/", get(page::index))
-        .route("/t/{*table}", get(page::index))
-        .route("/assets/{name}", get(page::asset))
+        .route(WS, get(ws).route_layer(guard))
+        .merge(plain)
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(around, around_request))
         .with_state(shared)
+}
+
+async fn openapi() -> Response {
+    json(Bytes::from_static(include_bytes!("openapi.json")))
 }
 
 /// An answer that is not what was asked for.
@@ -94,16 +122,17 @@ async fn method_not_allowed() -> Response {
 }
 
 /// Not now, and when.
-fn refused(refusal: &Refusal) -> Response {
-    let (status, code) = match refusal {
-        Refusal::Full { .. } => (StatusCode::SERVICE_UNAVAILABLE, "gateway_full"),
-        Refusal::AddressFull { .. } => (StatusCode::TOO_MANY_REQUESTS, "address_full"),
+pub(super) fn refused(refusal: &Refusal) -> Response {
+    let Refusal { reason, retry_after_ms } = *refusal;
+    let status = if reason.is_clients_own() {
+        StatusCode::TOO_MANY_REQUESTS
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     };
-    let retry_after_ms = refusal.retry_after_ms();
     let seconds = retry_after_ms.div_ceil(1000).to_string();
     let body = serde_json::json!({
-        "code": code,
-        "message": refusal.to_string(),
+        "code": reason.code(),
+        "message": reason.to_string(),
         "retry_after_ms": retry_after_ms,
     });
     (status, [(header::RETRY_AFTER, seconds)], Json(body)).into_response()
@@ -111,7 +140,8 @@ fn refused(refusal: &Refusal) -> Response {
 
 async fn ws(
     State(shared): State<Shared>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(Client(client)): Extension<Client>,
+    Extension(RequestId(id)): Extension<RequestId>,
     handshake: Result<Handshake, Refused>,
 ) -> Result<Response, Refused> {
     let handshake = handshake?;
@@ -121,18 +151,21 @@ async fn ws(
         Err(problem) => return Ok(*problem),
     };
     let jitter = u64::from_le_bytes(served.entropy.bytes());
-    let permit = match shared.admission.admit(peer, jitter) {
+    let permit = match shared.admission.admit(client, Instant::now(), jitter) {
         Ok(permit) => permit,
         Err(refusal) => return Ok(refused(&refusal)),
     };
     let (response, upgrading) = handshake.accept(wire);
-    shared.connections.spawn(async move {
+    // As all lines of a connection are: where those are not wanted, this costs nothing.
+    let span = debug_span!("connection", request.id = %id, %client);
+    let connection = async move {
         if let Some((stream, early)) = upgrading.finish().await {
             // Boxed: while one waits to be upgraded, it needs no room for a connection.
-            Box::pin(connection::run(stream, early, wire, served)).await;
+            Box::pin(connection::run(stream, early, wire, client, served)).await;
         }
         drop(permit);
-    });
+    };
+    shared.connections.spawn(connection.instrument(span));
     Ok(response)
 }
 
@@ -229,25 +262,62 @@ async fn table(State(shared): State<Shared>, Path(id): Path<String>) -> Response
     };
     match shared.served.hub.spectator_snapshot(table).await {
         Ok(Known::Table(snapshot)) => json(snapshot),
-        Ok(Known::Archived) => {
-            let message = "the table is over and in the archive";
-            problem(StatusCode::GONE, "archived", message)
-        }
+        Ok(Known::Archived) => archived(),
         Ok(Known::Unknown) => unknown_table(),
         Err(error) => {
             warn!(table.id = %table, %error, "table {table} cannot be read");
-            let message = "the table cannot be read now";
-            let problem = problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
-            ([(header::RETRY_AFTER, "1")], problem).into_response()
+            unavailable()
         }
     }
 }
 
-fn unknown_table() -> Response {
+pub(super) fn archived() -> Response {
+    problem(StatusCode::GONE, "archived", "the table is over and in the archive")
+}
+
+pub(super) fn unavailable() -> Response {
+    let message = "the table cannot be read now";
+    let problem = problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
+    ([(header::RETRY_AFTER, "1")], problem).into_response()
+}
+
+pub(super) fn unknown_table() -> Response {
     problem(StatusCode::NOT_FOUND, "unknown_table", "there is no such table")
 }
 
 fn json(body: Bytes) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     (headers, body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::*;
+    use crate::runtime::health;
+
+    #[test]
+    fn the_description_has_every_route_and_no_other() {
+        let health = health::PATHS.into_iter().map(|path| (path, "get"));
+        let routes = table_of_routes().into_iter().map(|(path, method, _)| (path, method));
+        let routed: BTreeSet<_> = routes
+            .chain(health)
+            .chain([(WS, "get")])
+            .map(|(path, method)| (path.replace("{*", "{"), method.to_owned()))
+            .collect();
+        let openapi: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let described: BTreeSet<_> = openapi["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .flat_map(|(path, item)| {
+                let methods = item.as_object().unwrap().keys();
+                methods.map(move |method| (path.clone(), method.clone()))
+            })
+            .collect();
+        assert_eq!(described, routed);
+    }
 }

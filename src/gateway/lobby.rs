@@ -66,6 +66,11 @@ impl Board {
             .clone()
     }
 
+    /// Whether a table is on the list: those that are not over are.
+    pub(super) fn lists(&self, table: TableId) -> bool {
+        self.lock().tables.contains_key(&table)
+    }
+
     /// The whole list, newest first.
     pub(super) fn tables(&self) -> Vec<LobbyEntry> {
         newest_first(&self.lock().tables).collect()

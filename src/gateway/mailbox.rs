@@ -1,16 +1,17 @@
 //! Where the rest of the gateway leaves frames for one connection, without ever waiting for it.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
 use super::metrics;
-use super::outbox::{FeedId, Outbox, OutboxLimits, Pushed, TableFrame};
+use super::outbox::{Class, FeedId, Outbox, OutboxLimits, Pushed, TableFrame};
 use super::wire::{Frame, Wire};
-use crate::domain::TableId;
+use crate::domain::{PlayerId, TableId};
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::ServerFrame;
 
@@ -27,6 +28,10 @@ pub(super) struct Mailbox {
     pub connection: ConnectionId,
     /// How its frames go over the wire.
     pub wire: Wire,
+    /// Whom its socket leads to, if that is known.
+    pub address: Option<IpAddr>,
+    /// Whose it is, once it has said so.
+    player: OnceLock<PlayerId>,
     outbox: Mutex<Outbox>,
     /// Whether something was left here since the connection last looked.
     has_rung: AtomicBool,
@@ -35,10 +40,17 @@ pub(super) struct Mailbox {
 
 impl Mailbox {
     /// An empty one.
-    pub(super) fn new(connection: ConnectionId, wire: Wire, limits: OutboxLimits) -> Self {
+    pub(super) fn new(
+        connection: ConnectionId,
+        wire: Wire,
+        address: Option<IpAddr>,
+        limits: OutboxLimits,
+    ) -> Self {
         Self {
             connection,
             wire,
+            address,
+            player: OnceLock::new(),
             outbox: Mutex::new(Outbox::new(limits, Instant::now())),
             has_rung: AtomicBool::new(false),
             reader: AtomicWaker::new(),
@@ -48,6 +60,16 @@ impl Mailbox {
     /// The outbox itself. Held for moments only.
     pub(super) fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whose it is, once it has said so.
+    pub(super) fn player(&self) -> Option<&PlayerId> {
+        self.player.get()
+    }
+
+    /// It has said whose it is. That stays.
+    pub(super) fn identify(&self, player: &PlayerId) {
+        self.player.get_or_init(|| player.clone());
     }
 
     /// Ready once something was left here since it last was. For one task: the connection's own.
@@ -82,7 +104,13 @@ impl Mailbox {
 
     /// The same by the connection itself, which needs no bell to look.
     pub(super) fn reply(&self, frame: &ServerFrame) {
-        self.lock().push_own(Frame::of(self.wire, frame));
+        let encoded = Frame::of(self.wire, frame);
+        let mut outbox = self.lock();
+        if is_throttled(frame) {
+            let throttled = &mut outbox.standing().throttled_in;
+            *throttled = throttled.saturating_add(1);
+        }
+        outbox.push_own(encoded);
     }
 
     /// The same, as it is to be written.
@@ -92,8 +120,9 @@ impl Mailbox {
     }
 
     /// Starts, or starts anew, what is sent of a table.
-    pub(super) fn follow(&self, table: TableId, subscribed: &ServerFrame) {
-        self.lock().follow(table, Frame::of(self.wire, subscribed));
+    pub(super) fn follow(&self, table: TableId, class: Class, subscribed: &ServerFrame) {
+        let subscribed = Frame::of(self.wire, subscribed);
+        self.lock().follow(table, class, subscribed);
         self.ring();
     }
 
@@ -124,5 +153,22 @@ impl Mailbox {
     /// What is to be sent of a table is this snapshot, if one is due.
     pub(super) fn resolve(&self, table: TableId, snapshot: TableFrame) {
         self.lock().resolve(table, snapshot, Instant::now());
+    }
+}
+
+/// Whether the client is told that it sends too fast.
+fn is_throttled(frame: &ServerFrame) -> bool {
+    match frame {
+        ServerFrame::Error { code, .. } => *code == "throttled",
+        ServerFrame::Rejected { refusal, .. } => refusal.code == "throttled",
+        ServerFrame::Welcome { .. }
+        | ServerFrame::Opened { .. }
+        | ServerFrame::Accepted { .. }
+        | ServerFrame::Subscribed { .. }
+        | ServerFrame::Unsubscribed { .. }
+        | ServerFrame::Lobby { .. }
+        | ServerFrame::Status { .. }
+        | ServerFrame::Goodbye { .. }
+        | ServerFrame::Pong { .. } => false,
     }
 }

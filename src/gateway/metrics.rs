@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use ::metrics::{Counter, counter, gauge, histogram};
+use axum::http::StatusCode;
 
+use super::outbox::Hold;
 use crate::protocol::close::CloseCode;
 use crate::protocol::frame::ServerFrame;
 use crate::protocol::request::Verdict;
@@ -16,6 +18,34 @@ pub(super) fn connected() {
 /// A connection is gone.
 pub(super) fn disconnected() {
     gauge!("tablecast_gateway_connections").decrement(1.0);
+}
+
+/// An HTTP request has its answer, or the beginning of it.
+pub(super) fn answered(status: StatusCode, took: Duration) {
+    let class = match status.as_u16() {
+        0..200 => "1xx",
+        200..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        _ => "5xx",
+    };
+    counter!("tablecast_gateway_http_requests_total", "status" => class).increment(1);
+    histogram!("tablecast_gateway_http_seconds").record(took.as_secs_f64());
+}
+
+/// An HTTP request could not be answered as it should have been.
+pub(super) fn request_failed(why: &'static str) {
+    counter!("tablecast_gateway_http_failed_total", "why" => why).increment(1);
+}
+
+/// A table is streamed as server-sent events.
+pub(super) fn streaming() {
+    gauge!("tablecast_gateway_event_streams").increment(1.0);
+}
+
+/// It is no more.
+pub(super) fn streamed() {
+    gauge!("tablecast_gateway_event_streams").decrement(1.0);
 }
 
 /// A connection was refused before its upgrade.
@@ -44,14 +74,38 @@ pub(super) fn sent() -> Counter {
     counter!("tablecast_gateway_frames_sent_total")
 }
 
+/// How many connections this holds up.
+pub(super) fn behind(hold: Hold, connections: u32) {
+    let gauge = gauge!("tablecast_gateway_connections_behind", "reason" => hold.label());
+    gauge.set(f64::from(connections));
+}
+
+/// How many players are kept in mind.
+pub(super) fn players(kept: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge of less than 2^52")]
+    gauge!("tablecast_gateway_players").set(kept as f64);
+}
+
+/// A command was refused because too many players are kept in mind.
+pub(super) fn players_full() {
+    counter!("tablecast_gateway_players_full_total").increment(1);
+}
+
 /// Frames gave way to a newer snapshot.
 pub(super) fn conflated(frames: usize) {
     counter!("tablecast_gateway_frames_conflated_total").increment(frames as u64);
 }
 
 /// A connection's frames have to wait for a token.
-pub(super) fn throttled_out() {
-    counter!("tablecast_gateway_throttled_total", "direction" => "out").increment(1);
+pub(super) fn throttled_out(hold: Hold) {
+    let limit = hold.label();
+    counter!("tablecast_gateway_throttled_total", "direction" => "out", "limit" => limit)
+        .increment(1);
+}
+
+/// A player sends commands too fast, over all its connections.
+pub(super) fn player_throttled() {
+    throttled_in("player");
 }
 
 /// The session answered by itself.
@@ -59,12 +113,12 @@ pub(super) fn replied(frame: &ServerFrame) {
     match frame {
         ServerFrame::Error { code, .. } => match *code {
             "malformed" => counter!("tablecast_gateway_frames_malformed_total").increment(1),
-            "throttled" => throttled_in(),
+            "throttled" => throttled_in("connection"),
             _ => {}
         },
         ServerFrame::Rejected { refusal, .. } => {
             if refusal.code == "throttled" {
-                throttled_in();
+                throttled_in("connection");
             }
             let class = class_of(&refusal.code);
             counter!("tablecast_gateway_commands_total", "verdict" => class).increment(1);
@@ -76,12 +130,14 @@ pub(super) fn replied(frame: &ServerFrame) {
         | ServerFrame::Unsubscribed { .. }
         | ServerFrame::Lobby { .. }
         | ServerFrame::Status { .. }
+        | ServerFrame::Goodbye { .. }
         | ServerFrame::Pong { .. } => {}
     }
 }
 
-fn throttled_in() {
-    counter!("tablecast_gateway_throttled_total", "direction" => "in").increment(1);
+fn throttled_in(limit: &'static str) {
+    counter!("tablecast_gateway_throttled_total", "direction" => "in", "limit" => limit)
+        .increment(1);
 }
 
 /// A command has its verdict.
@@ -106,6 +162,7 @@ fn class_of(code: &str) -> &'static str {
         "archived" => "archived",
         "not_identified" => "not_identified",
         "seat_only" => "seat_only",
+        "too_many_tables" => "too_many_tables",
         _ => "rule",
     }
 }

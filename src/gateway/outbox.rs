@@ -1,6 +1,11 @@
 //! What waits for one socket. Pure: frames and the time in, the next thing to send out.
 
+mod standing;
+mod turns;
+mod waiting;
+
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use litemap::LiteMap;
@@ -10,6 +15,11 @@ use super::throttle::{Bucket, BucketTime, Rate};
 use super::wire::Frame;
 use crate::domain::{TableId, TableSeq};
 use crate::protocol::close::CloseCode;
+use turns::Turns;
+use waiting::{First, Waiting};
+
+pub(super) use standing::{Behind, Hold, Standing};
+pub(super) use turns::Class;
 
 /// One following of a table by this gateway: a table that is followed anew has another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +38,9 @@ pub(super) struct OutboxLimits {
     pub table_rate: Rate,
     /// How fast frames of all tables together go out.
     pub connection_rate: Rate,
+    /// How fast bytes go out. A frame goes out while none are owed and is paid for afterwards, so that even one
+    /// that is larger than the bucket passes; nothing but own frames goes out while any are owed.
+    pub byte_rate: Rate,
 }
 
 /// One commit for one viewer, encoded.
@@ -70,16 +83,16 @@ pub(super) enum Next {
     SnapshotDue(TableId),
     /// Send the newest list of tables.
     LobbyDue,
-    /// Nothing may go out before this.
-    WaitUntil(Instant),
+    /// Nothing may go out before this, for this reason.
+    WaitUntil(Instant, Hold),
     /// Nothing waits.
     Nothing,
 }
 
 /// The limited, conflating queue of one connection.
 ///
-/// Own frames (verdicts, errors) go first, then tables in turn, the list of tables last. Frames of one
-/// table are never reordered.
+/// Own frames (verdicts, errors) go first, then tables in turn, those with an own seat before those that are only
+/// watched, the list of tables last. Frames of one table are never reordered.
 #[derive(Debug)]
 pub(super) struct Outbox {
     limits: OutboxLimits,
@@ -87,39 +100,28 @@ pub(super) struct Outbox {
     connection: Bucket,
     /// Taken from the connection's bucket, and no table could use it yet.
     holds_token: bool,
+    bytes: Bucket,
+    /// Bytes that went out and were not taken from the bucket yet.
+    owed: u32,
     own: VecDeque<Frame>,
     /// Few, and most connections have one: a table's entry costs what it holds.
     tables: LiteMap<TableId, Waiting>,
-    /// Tables that have something to send, each once.
-    turn: VecDeque<TableId>,
+    turns: Turns,
     lobby_due: bool,
     dropped: Vec<(TableId, FeedId)>,
     closing: Option<CloseCode>,
+    standing: Standing,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    bucket: Bucket,
-    /// Taken from the table's bucket and not used yet.
-    holds_token: bool,
-    /// A `subscribed` frame, which goes before everything else of its table and is never conflated.
-    head: Option<Frame>,
-    body: Body,
-    has_turn: bool,
-}
-
-#[derive(Debug)]
-enum Body {
-    /// In order, each with the time since when it waits.
-    Frames {
-        frames: VecDeque<(Instant, TableFrame)>,
-        bytes: usize,
-    },
-    SnapshotDue,
-}
-
-impl Body {
-    const EMPTY: Self = Self::Frames { frames: VecDeque::new(), bytes: 0 };
+/// What waits for one connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    /// Tables that are followed.
+    pub tables: usize,
+    /// Frames that wait.
+    pub frames: usize,
+    /// Bytes that wait.
+    pub bytes: usize,
 }
 
 impl Outbox {
@@ -129,14 +131,17 @@ impl Outbox {
         Self {
             limits,
             connection: Bucket::full(limits.connection_rate, &time),
+            bytes: Bucket::full(limits.byte_rate, &time),
             time,
             holds_token: false,
+            owed: 0,
             own: VecDeque::new(),
             tables: LiteMap::new(),
-            turn: VecDeque::new(),
+            turns: Turns::default(),
             lobby_due: false,
             dropped: Vec::new(),
             closing: None,
+            standing: Standing::default(),
         }
     }
 
@@ -168,14 +173,29 @@ impl Outbox {
         if self.own.is_empty() {
             self.own = VecDeque::new();
         }
-        if self.turn.is_empty() {
-            self.turn = VecDeque::new();
-        }
+        self.turns.rest();
         for (_, waiting) in self.tables.iter_mut() {
-            if waiting.is_empty() {
-                waiting.body = Body::EMPTY;
-            }
+            waiting.rest();
         }
+    }
+
+    /// How the connection stands.
+    pub(super) fn standing(&mut self) -> &mut Standing {
+        &mut self.standing
+    }
+
+    /// What waits. Takes as long as there are tables and own frames.
+    pub(super) fn load(&self) -> Load {
+        let own = self.own.iter().map(|frame| (1, frame.len()));
+        let tables = self.tables.values().map(Waiting::waiting);
+        own.chain(tables).fold(
+            Load { tables: self.tables.len(), ..Load::default() },
+            |load, (frames, bytes)| Load {
+                frames: load.frames + frames,
+                bytes: load.bytes + bytes,
+                ..load
+            },
+        )
     }
 
     /// The list of tables has changed.
@@ -189,27 +209,31 @@ impl Outbox {
     }
 
     /// Starts, or starts anew, what is sent of a table: a `subscribed` frame, then what is pushed after it.
-    pub(super) fn follow(&mut self, table: TableId, subscribed: Frame) {
+    pub(super) fn follow(&mut self, table: TableId, class: Class, subscribed: Frame) {
         if self.tables.is_empty() {
             // Room for more comes with the second table.
             self.tables = LiteMap::with_capacity(1);
         }
-        let waiting = self.tables.entry(table).or_insert_with(|| Waiting {
-            bucket: Bucket::full(self.limits.table_rate, &self.time),
-            holds_token: false,
-            head: None,
-            body: Body::EMPTY,
-            has_turn: false,
-        });
-        waiting.head = Some(subscribed);
-        waiting.body = Body::EMPTY;
-        give_turn(&mut self.turn, table, waiting);
+        let waiting = self
+            .tables
+            .entry(table)
+            .or_insert_with(|| Waiting::new(class, &self.limits, &self.time));
+        if waiting.class != class {
+            if std::mem::take(&mut waiting.has_turn) {
+                self.turns.remove(waiting.class, table);
+            }
+            waiting.class = class;
+        }
+        waiting.start_anew(subscribed);
+        give_turn(&mut self.turns, table, waiting);
     }
 
     /// Nothing more of this table is sent.
     pub(super) fn unfollow(&mut self, table: TableId) {
-        if self.tables.remove(&table).is_some_and(|waiting| waiting.has_turn) {
-            self.turn.retain(|other| *other != table);
+        if let Some(waiting) = self.tables.remove(&table)
+            && waiting.has_turn
+        {
+            self.turns.remove(waiting.class, table);
         }
     }
 
@@ -230,134 +254,114 @@ impl Outbox {
         let Some(waiting) = self.tables.get_mut(&table) else {
             return Pushed::NotFollowed;
         };
-        let limits = &self.limits;
-        let pushed = match &mut waiting.body {
-            Body::Frames { frames, bytes } => {
-                debug_assert!(
-                    frames.back().is_none_or(|(_, last)| last.seq < frame.seq),
-                    "commits of one table come in order"
-                );
-                let more = frame.bytes();
-                let too_many = frames.len() >= limits.frames_per_table;
-                let too_big = !frames.is_empty() && *bytes + more > limits.bytes_per_table;
-                let too_old = frames
-                    .front()
-                    .is_some_and(|(since, _)| now.duration_since(*since) > limits.age);
-                if too_many || too_big || too_old {
-                    let frames = frames.len() + 1;
-                    waiting.body = Body::SnapshotDue;
-                    Pushed::Conflated { frames }
-                } else {
-                    push_first_exactly(frames, (now, frame));
-                    *bytes += more;
-                    Pushed::Queued
-                }
-            }
-            Body::SnapshotDue => Pushed::Conflated { frames: 1 },
-        };
+        let pushed = waiting.push(frame, &self.limits, now);
+        if let Pushed::Conflated { frames } = pushed {
+            let frames = u32::try_from(frames).unwrap_or(u32::MAX);
+            self.standing.conflated = self.standing.conflated.saturating_add(frames);
+        }
         // The table keeps its turn, so a busy table cannot starve a quiet one.
-        give_turn(&mut self.turn, table, waiting);
+        give_turn(&mut self.turns, table, waiting);
         pushed
     }
 
     /// The newest snapshot of a table for which one is due. Called while nobody can push to that table.
     pub(super) fn resolve(&mut self, table: TableId, snapshot: TableFrame, now: Instant) {
-        if let Some(waiting) = self.tables.get_mut(&table)
-            && matches!(waiting.body, Body::SnapshotDue)
-        {
-            waiting.body =
-                Body::Frames { bytes: snapshot.bytes(), frames: VecDeque::from([(now, snapshot)]) };
+        if let Some(waiting) = self.tables.get_mut(&table) {
+            waiting.resolve(snapshot, now);
         }
     }
 
     /// What to do next. A frame that comes out counts as sent.
     pub(super) fn next(&mut self, now: Instant) -> Next {
         if let Some(frame) = self.own.pop_front() {
+            self.owe(frame.len());
             return Next::Send(frame, None);
         }
+        // Paid at once, even if nothing waits: what a full bucket would have gained meanwhile is lost.
+        let paid = self.pay(now);
+        if self.turns.is_empty() && !self.lobby_due {
+            return Next::Nothing;
+        }
+        if let Err(wait) = paid {
+            return Next::WaitUntil(now + wait, Hold::ByteRate);
+        }
         let next = self.next_of_tables(now);
-        let is_idle = matches!(next, Next::WaitUntil(_) | Next::Nothing);
+        let is_idle = matches!(next, Next::WaitUntil(..) | Next::Nothing);
         if is_idle && std::mem::take(&mut self.lobby_due) {
             return Next::LobbyDue;
         }
         next
     }
 
-    /// Asks each table that has a turn once.
-    fn next_of_tables(&mut self, now: Instant) -> Next {
-        if !self.turn.is_empty() && !self.holds_token {
-            match self.connection.try_take(now) {
-                Ok(()) => self.holds_token = true,
-                Err(wait) => return Next::WaitUntil(now + wait),
-            }
-        }
-        let mut wait: Option<Duration> = None;
-        for _ in 0..self.turn.len() {
-            let Some(table) = self.turn.pop_front() else {
-                break;
-            };
-            let waiting =
-                self.tables.get_mut(&table).expect("a table that is not followed has no turn");
-            if let Err(until) = waiting.try_take_token(now) {
-                wait = Some(wait.map_or(until, |wait| wait.min(until)));
-                self.turn.push_back(table);
-                continue;
-            }
-            match waiting.take_first() {
-                First::Frame(frame, then) => {
-                    self.holds_token = false;
-                    waiting.has_turn = !waiting.is_empty();
-                    if waiting.has_turn {
-                        self.turn.push_back(table);
-                    }
-                    return Next::Send(frame, then);
-                }
-                First::SnapshotDue => {
-                    self.turn.push_front(table);
-                    return Next::SnapshotDue(table);
-                }
-                First::Nothing => waiting.has_turn = false,
-            }
-        }
-        wait.map_or(Next::Nothing, |wait| Next::WaitUntil(now + wait))
-    }
-}
-
-enum First {
-    Frame(Frame, Option<Frame>),
-    SnapshotDue,
-    Nothing,
-}
-
-impl Waiting {
-    fn is_empty(&self) -> bool {
-        let no_body = matches!(&self.body, Body::Frames { frames, .. } if frames.is_empty());
-        self.head.is_none() && no_body
+    /// So many bytes went out.
+    pub(super) fn owe(&mut self, bytes: usize) {
+        self.owed = self.owed.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 
-    fn try_take_token(&mut self, now: Instant) -> Result<(), Duration> {
-        if !self.holds_token {
-            self.bucket.try_take(now)?;
-            self.holds_token = true;
+    /// By as much as the bucket holds at a time, so whatever is owed is paid in the end.
+    fn pay(&mut self, now: Instant) -> Result<(), Duration> {
+        while let Some(owed) = NonZeroU32::new(self.owed) {
+            self.owed -= self.bytes.try_take_most(owed, now)?.get();
         }
         Ok(())
     }
 
-    /// A frame that comes out uses the table's token.
-    fn take_first(&mut self) -> First {
-        if let Some(head) = self.head.take() {
-            self.holds_token = false;
-            return First::Frame(head, None);
+    /// Asks each table that has a turn once.
+    fn next_of_tables(&mut self, now: Instant) -> Next {
+        if !self.turns.is_empty() && !self.holds_token {
+            match self.connection.try_take(now) {
+                Ok(()) => self.holds_token = true,
+                Err(wait) => return Next::WaitUntil(now + wait, Hold::FrameRate),
+            }
         }
-        let Body::Frames { frames, bytes } = &mut self.body else {
-            return First::SnapshotDue;
-        };
-        let Some((_, first)) = frames.pop_front() else {
-            return First::Nothing;
-        };
-        *bytes -= first.bytes();
-        self.holds_token = false;
-        First::Frame(first.frame, first.then)
+        let mut wait: Option<Duration> = None;
+        for class in self.turns.order() {
+            for _ in 0..self.turns.len(class) {
+                let Some(table) = self.turns.take_first(class) else {
+                    break;
+                };
+                match self.next_of_table(class, table, now) {
+                    Ok(Some(next)) => return next,
+                    Ok(None) => {}
+                    Err(until) => wait = Some(wait.map_or(until, |wait| wait.min(until))),
+                }
+            }
+        }
+        wait.map_or(Next::Nothing, |wait| Next::WaitUntil(now + wait, Hold::TableRate))
+    }
+
+    /// Of a table whose turn it is. Nothing, if nothing of it waits; an error, if it has no token.
+    fn next_of_table(
+        &mut self,
+        class: Class,
+        table: TableId,
+        now: Instant,
+    ) -> Result<Option<Next>, Duration> {
+        let waiting = self.tables.get_mut(&table).expect("a table not followed has no turn");
+        if let Err(until) = waiting.try_take_token(now) {
+            self.turns.give(class, table);
+            return Err(until);
+        }
+        match waiting.take_first() {
+            First::Frame(frame, then) => {
+                self.holds_token = false;
+                waiting.has_turn = !waiting.is_empty();
+                self.turns.has_sent(class);
+                if waiting.has_turn {
+                    self.turns.give(class, table);
+                }
+                self.owe(frame.len() + then.as_ref().map_or(0, Frame::len));
+                Ok(Some(Next::Send(frame, then)))
+            }
+            First::SnapshotDue => {
+                self.turns.give_back(class, table);
+                Ok(Some(Next::SnapshotDue(table)))
+            }
+            First::Nothing => {
+                waiting.has_turn = false;
+                Ok(None)
+            }
+        }
     }
 }
 
@@ -369,10 +373,10 @@ fn push_first_exactly<T>(queue: &mut VecDeque<T>, item: T) {
     queue.push_back(item);
 }
 
-fn give_turn(turn: &mut VecDeque<TableId>, table: TableId, waiting: &mut Waiting) {
+fn give_turn(turns: &mut Turns, table: TableId, waiting: &mut Waiting) {
     if !waiting.has_turn {
         waiting.has_turn = true;
-        push_first_exactly(turn, table);
+        turns.give(waiting.class, table);
     }
 }
 

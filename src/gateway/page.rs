@@ -83,7 +83,8 @@ fn respond(asset: &Asset, request: &HeaderMap) -> Response {
             |known| known.split(',').any(|one| one.trim().trim_start_matches("W/") == etag),
         );
     let headers = [
-        (header::ETAG, etag.as_str()),
+        // Weak: the same content may come compressed.
+        (header::ETAG, &*format!("W/{etag}")),
         (header::CACHE_CONTROL, "no-cache"),
         (header::CONTENT_TYPE, asset.content_type),
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),

@@ -48,6 +48,11 @@ impl Registry {
         }
     }
 
+    /// The connections that are open now.
+    pub(super) fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        self.lock().connections.values().map(Arc::clone).collect()
+    }
+
     /// A connection is gone.
     pub(super) fn remove(&self, connection: ConnectionId) {
         let mut state = self.lock();

@@ -8,12 +8,12 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use super::accept;
+use super::accept::{self, Times};
 use super::admission::Admission;
 use super::auth::AuthError;
 use super::breaker::Breaker;
@@ -22,10 +22,13 @@ use super::config::{ConfigError, GatewayConfig};
 use super::feed_task::{self, FeedContext};
 use super::http::{self, Shared};
 use super::hub::Hub;
-use super::lobby;
+use super::lobby::{self, Board};
 use super::metrics;
+use super::middleware::Around;
 use super::origin::AllowedOrigins;
+use super::overseer::Overseer;
 use super::owners::{self, Owners};
+use super::players::Players;
 use super::registry::Registry;
 use super::served::Served;
 use crate::bus::Bus;
@@ -93,26 +96,32 @@ pub async fn run(
     shared_tasks.spawn(owners::run(owners, hub, bus.clone(), breaker, stop()));
     let bus_states = served.dispatcher.breaker.states();
     shared_tasks.spawn(Arc::clone(&served.registry).run(bus_states, shutdown.clone()));
+    shared_tasks.spawn(Overseer::new(&served).run(bus.clone(), stop()));
     shared_tasks.spawn(beat(Arc::clone(&served.gateway), bus.clone(), stop()));
     if let Some(jwks) = served.tokens.jwks() {
         shared_tasks.spawn(Arc::clone(jwks).run(stop()));
     }
     readiness.set_ready();
     let gateway = Arc::clone(&served.gateway);
+    let admission = Admission::new(config.admission.limits(), shutdown.clone(), Instant::now());
+    let around = Around {
+        admission: Arc::clone(&admission),
+        proxies: config.admission.proxies(),
+        origins: AllowedOrigins::new(&config.allow_origin),
+        entropy: served.entropy.clone(),
+        answer_timeout: config.answer_timeout,
+    };
     let shared = Shared {
         guest_ttl: config.guest_tokens.then_some(config.guest_token_ttl),
-        origins: AllowedOrigins::new(&config.allow_origin),
         catalog,
         served,
-        admission: Admission::new(
-            config.connections_max.get(),
-            config.connections_per_address_max.get(),
-        ),
+        admission,
         connections: tasks.connections.clone(),
     };
-    let router = http::routes(shared).merge(health::routes(readiness.clone(), metrics));
+    let router = http::routes(shared, around).merge(health::routes(readiness.clone(), metrics));
     let stopping = shutdown.clone();
-    let serve = accept::serve(listener, router, config.request_timeout, stopping);
+    let times = Times { head: config.request_timeout, slow: config.slow_timeout };
+    let serve = accept::serve(listener, router, times, stopping);
     let ended = tokio::select! {
         // Why it ended, if it was not told to, before the news that it was.
         biased;
@@ -180,7 +189,10 @@ fn served(
         shutdown: tasks.stop.clone(),
     };
     let hub = Hub::new(context, tasks.feeds.clone());
+    let board = Arc::<Board>::default();
     let dispatcher = Arc::new(Dispatcher {
+        players: Arc::new(Players::new(config.player_limits(), Instant::now())),
+        board: Arc::clone(&board),
         gateway: Arc::clone(&gateway),
         bus: bus.clone(),
         catalog: catalog.clone(),
@@ -194,7 +206,7 @@ fn served(
     Ok(Arc::new(Served {
         gateway,
         hub,
-        board: Arc::default(),
+        board,
         dispatcher,
         registry: Arc::new(Registry::new(*breaker.states().borrow())),
         entropy,
@@ -206,6 +218,7 @@ fn served(
         deflates: !config.no_deflate,
         sent: metrics::sent(),
         clock,
+        reconnect_window: config.reconnect_window,
         next_connection: AtomicU64::new(0),
     }))
 }

@@ -11,6 +11,7 @@ use super::outbox::OutboxLimits;
 use super::registry::Registry;
 use super::session::SessionLimits;
 use super::token::Tokens;
+use crate::protocol::frame::ServerFrame;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 
@@ -45,6 +46,17 @@ pub(super) struct Served {
     pub clock: Clock,
     /// Counts frames handed to sockets.
     pub sent: ::metrics::Counter,
+    /// Over what time those that are told to come back are spread.
+    pub reconnect_window: Duration,
     /// The number of the next connection.
     pub next_connection: AtomicU64,
+}
+
+impl Served {
+    /// The last frame for one connection of a gateway that stops.
+    pub(super) fn goodbye(&self) -> ServerFrame {
+        let window = u64::try_from(self.reconnect_window.as_millis()).unwrap_or(u64::MAX - 1);
+        let chance = u64::from_le_bytes(self.entropy.bytes());
+        ServerFrame::Goodbye { reconnect_after_ms: chance % (window + 1) }
+    }
 }

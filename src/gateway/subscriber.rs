@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::live_table::LiveTable;
 use super::mailbox::Mailbox;
 use super::metrics;
-use super::outbox::TableFrame;
+use super::outbox::{Class, TableFrame};
 use crate::domain::{PlayerId, TableId, TableSeq, Viewer};
 use crate::protocol::frame::{Deliver, ServerFrame};
 
@@ -103,8 +103,13 @@ impl Subscriber {
 
     fn announce(&self, table: TableId, live: &LiveTable, recovered: bool) {
         metrics::joined(recovered);
+        let class = match self.viewer {
+            Viewer::Seated(_) => Class::Seated,
+            Viewer::Spectator => Class::Watched,
+        };
         self.mailbox.follow(
             table,
+            class,
             &ServerFrame::Subscribed {
                 table,
                 kind: live.kind(),

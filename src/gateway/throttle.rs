@@ -9,7 +9,7 @@ use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
+use governor::{InsufficientCapacity, Quota, RateLimiter};
 use tokio::time::Instant;
 
 /// The time that the buckets of one connection go by: whatever it was last set to.
@@ -25,7 +25,8 @@ impl BucketTime {
         Self { start: now, nanos: Arc::new(AtomicU64::new(0)) }
     }
 
-    fn set(&self, now: Instant) {
+    /// It is now so late.
+    pub(super) fn set(&self, now: Instant) {
         let nanos = now.saturating_duration_since(self.start).as_nanos();
         let nanos = u64::try_from(nanos).expect("no connection lives for 584 years");
         self.nanos.store(nanos, Ordering::Relaxed);
@@ -54,28 +55,50 @@ impl Rate {
     pub(super) fn per_minute(burst: NonZeroU32, per_minute: NonZeroU32) -> Self {
         Self(Quota::per_minute(per_minute).allow_burst(burst))
     }
+
+    /// How long an empty bucket takes to be full.
+    pub(super) fn refill(self) -> Duration {
+        self.0.burst_size_replenished_in()
+    }
 }
 
 /// A bucket of tokens. Starts full, so that whoever is new is served at once.
 #[derive(Debug)]
 pub(super) struct Bucket {
-    time: BucketTime,
     limiter: RateLimiter<NotKeyed, InMemoryState, BucketTime, NoOpMiddleware<Nanos>>,
 }
 
 impl Bucket {
     /// A full bucket.
     pub(super) fn full(rate: Rate, time: &BucketTime) -> Self {
-        Self { time: time.clone(), limiter: RateLimiter::direct_with_clock(rate.0, time.clone()) }
+        Self { limiter: RateLimiter::direct_with_clock(rate.0, time.clone()) }
     }
 
     /// Takes one token, or says how long until there is one.
     pub(super) fn try_take(&mut self, now: Instant) -> Result<(), Duration> {
-        self.time.set(now);
-        match self.limiter.check() {
-            Ok(()) => Ok(()),
-            Err(until) => Err(until.wait_time_from(self.time.now())),
-        }
+        let time = self.limiter.clock();
+        time.set(now);
+        self.limiter.check().map_err(|until| until.wait_time_from(time.now()))
+    }
+
+    /// Takes this many tokens, or as many as a full bucket holds if those are fewer: says how many. Else how long
+    /// until there are as many.
+    pub(super) fn try_take_most(
+        &mut self,
+        wanted: NonZeroU32,
+        now: Instant,
+    ) -> Result<NonZeroU32, Duration> {
+        let time = self.limiter.clock();
+        time.set(now);
+        let (wanted, taken) = match self.limiter.check_n(wanted) {
+            Ok(taken) => (wanted, taken),
+            Err(InsufficientCapacity(holds)) => {
+                let holds = NonZeroU32::new(holds).unwrap_or(NonZeroU32::MIN);
+                let taken = self.limiter.check_n(holds);
+                (holds, taken.unwrap_or(Ok(())))
+            }
+        };
+        taken.map(|()| wanted).map_err(|until| until.wait_time_from(time.now()))
     }
 }
 
@@ -98,6 +121,20 @@ mod tests {
         let wait = bucket.try_take(start).unwrap_err();
         assert_eq!(wait, Duration::from_millis(100));
         assert_eq!(bucket.try_take(start + wait), Ok(()));
+    }
+
+    #[test]
+    fn whoever_wants_more_than_a_bucket_holds_gets_all_that_a_full_one_has() {
+        let start = Instant::now();
+        let number = |number| NonZeroU32::new(number).unwrap();
+        let mut bucket = Bucket::full(rate(100, 100), &BucketTime::starting_at(start));
+        assert_eq!(bucket.try_take_most(number(40), start), Ok(number(40)));
+        let wait = bucket.try_take_most(number(1000), start).unwrap_err();
+        assert_eq!(wait, Duration::from_millis(400));
+        assert_eq!(bucket.try_take_most(number(60), start), Ok(number(60)));
+        let full = start + Duration::from_secs(1);
+        assert_eq!(bucket.try_take_most(number(1000), full), Ok(number(100)));
+        assert!(bucket.try_take(full).is_err());
     }
 
     proptest! {

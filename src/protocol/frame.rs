@@ -253,6 +253,11 @@ pub enum ServerFrame {
         /// Since when, by the gateway's clock.
         since: Timestamp,
     },
+    /// The last frame before a connection is closed because its gateway stops.
+    Goodbye {
+        /// When to connect again; another time for each connection, so that not all come at once.
+        reconnect_after_ms: u64,
+    },
     /// A frame was not understood, or cannot be obeyed.
     Error {
         /// A stable name for programs, in snake case.

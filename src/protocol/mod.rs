@@ -4,6 +4,7 @@ pub mod archive;
 pub mod close;
 pub mod envelope;
 pub mod frame;
+pub mod ops;
 pub mod relay;
 pub mod request;
 pub mod subject;

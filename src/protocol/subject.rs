@@ -143,6 +143,14 @@ pub fn gate(gateway: &str) -> String {
 /// All gateways' signs of life.
 pub const GATES: &str = "tc.gate.*";
 
+/// Operators ask all gateways how their connections stand.
+pub const OPS_CONNECTIONS: &str = "tc.ops.connections";
+
+/// Where an operator's question is answered.
+pub fn ops_answer(token: &str) -> String {
+    format!("tc.ops.answer.{token}")
+}
+
 /// Nobody serves it, so that a bus that can be reached answers at once that nobody does.
 pub const PROBE: &str = "tc.probe";
 

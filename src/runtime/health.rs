@@ -66,16 +66,20 @@ impl Readiness {
     }
 }
 
+/// Where [`routes`] are.
+pub const PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
 /// `/healthz`, `/readyz` and `/metrics`.
 pub fn routes<S: Clone + Send + Sync + 'static>(
     readiness: Readiness,
     metrics: PrometheusHandle,
 ) -> Router<S> {
     let ready = move || std::future::ready(ready(readiness.reason()));
+    let [healthz, readyz, exposed] = PATHS;
     Router::new()
-        .route("/healthz", get(|| std::future::ready("ok\n")))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(move || std::future::ready(exposition(&metrics))))
+        .route(healthz, get(|| std::future::ready("ok\n")))
+        .route(readyz, get(ready))
+        .route(exposed, get(move || std::future::ready(exposition(&metrics))))
 }
 
 fn ready(reason: Option<&'static str>) -> Response {

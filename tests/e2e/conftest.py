@@ -26,6 +26,8 @@ CHROMIUM_ARGS = [
 # Limits that a game at full speed does not meet: what they do when it does is tested apart.
 UNTHROTTLED = (
     *("--inbound-rate", "100000", "--inbound-burst", "100000"),
+    *("--player-rate", "100000", "--player-burst", "100000"),
+    *("--outbound-bytes-rate", "1000000000", "--outbound-bytes-burst", "1000000000"),
     *("--outbound-table-rate", "100000", "--outbound-table-burst", "100000"),
     *("--outbound-rate", "100000", "--outbound-burst", "100000"),
     *("--outbox-frames", "100000", "--outbox-bytes", "100000000", "--outbox-age", "60s"),

@@ -29,6 +29,12 @@ def tables(roles: Roles, *arguments: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def connections(roles: Roles, *arguments: str) -> list[Any]:
+    """What `tablecast connections` prints for programs."""
+    text = tablecast("connections", "--nats-url", roles.nats.url, *arguments, "--json")
+    return [json.loads(line) for line in text.splitlines()]
+
+
 async def test_two_players_and_two_spectators_over_two_gateways(roles: Roles) -> None:
     roles.worker("w1")
     roles.worker("w2")
@@ -393,6 +399,17 @@ async def test_a_table_too_fast_for_a_viewer_is_conflated_and_never_short(roles:
             assert assert_continuous(frames) == last
             commits = [frame for frame in frames if frame["type"] == "commit"]
             assert len(commits) < last / 2, "nothing was conflated"
+        lines = connections(roles)
+        assert sorted(line["connections"] for line in lines if line["type"] == "gateway") == [1, 2]
+        viewers = [line for line in lines if line["type"] == "connection" and line["conflated"] > 0]
+        assert len({line["gateway"] for line in viewers}) == 1
+        assert [(line["tables"], line["player"], line["address"]) for line in viewers] == [(1, None, "127.0.0.1")] * 2
+        assert all(line["throttled_out"] > 0 for line in viewers)
+        [line, *_] = connections(roles, "--player", ann["player"])
+        assert (line["type"], line["player"], line["why"]) == ("connection", ann["player"], None)
+        head, *rows = tablecast("connections", "--nats-url", roles.nats.url).splitlines()
+        assert head.split()[:3] == ["GATEWAY", "CONNECTION", "PLAYER"]
+        assert sum(row.startswith(viewers[0]["gateway"]) for row in rows) == 3, "two connections and a sum"
         assert by_views.of_table(table)[-1]["view"]["status"] == "ended"
 
 

@@ -13,19 +13,33 @@ pub(crate) async fn call(
     path: &str,
     body: &str,
 ) -> (u16, String, String) {
+    let (status, head, body) = call_with(stage, method, path, &[], body).await;
+    (status, head, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// The same with these headers, and the body as it came.
+pub(crate) async fn call_with(
+    stage: &Stage,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (u16, String, Vec<u8>) {
     let mut tcp = TcpStream::connect(stage.address).await.expect("a listener");
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let mut request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        request += &format!("{name}: {value}\r\n");
+    }
+    request += "Content-Type: application/json\r\n";
+    request += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
     tcp.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = Vec::new();
     tcp.read_to_end(&mut answer).await.expect("answered");
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let head_ends = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head");
+    let body = answer.split_off(head_ends + 4);
+    let head = String::from_utf8(answer).expect("text");
     let status = head.split(' ').nth(1).expect("a status").parse();
-    (status.expect("a number"), head.to_lowercase(), body.to_owned())
+    (status.expect("a number"), head.to_lowercase(), body)
 }
 
 pub(crate) async fn get(stage: &Stage, path: &str) -> (u16, Value) {

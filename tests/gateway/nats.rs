@@ -15,7 +15,12 @@ async fn a_game_is_played_watched_and_taken_over_on_jetstream() {
     let network = Network::new(NonZeroU16::MIN, Clock::System);
     let (_, faults) = network.connect();
     let (bus, of_gateway) = (server.bus(&[]).await, server.bus(&[]).await);
-    let options = ["--inbound-rate=10000", "--inbound-burst=10000"];
+    let options = [
+        "--inbound-rate=10000",
+        "--inbound-burst=10000",
+        "--player-rate=10000",
+        "--player-burst=10000",
+    ];
     let mut stage = Stage::on(bus, of_gateway, network, faults, &options).await;
     let mut nok = stage.player("Nok").await;
     let mut somchai = stage.player("Somchai").await;

@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 use clap::Parser;
+use futures_util::StreamExt;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 use tablecast::bus::Bus;
@@ -12,17 +14,20 @@ use tablecast::catalog::Catalog;
 use tablecast::domain::{Identity, TableId};
 use tablecast::games::chess::Chess;
 use tablecast::gateway::{self, GatewayConfig, GatewayError, Tokens};
-use tablecast::protocol::request::PresenceNotice;
+use tablecast::protocol::ops::{ConnectionsReport, ConnectionsRequest};
+use tablecast::protocol::request::{PresenceNotice, decode, encode};
+use tablecast::protocol::subject;
 use tablecast::runtime::clock::Clock;
 use tablecast::runtime::entropy::Entropy;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::hidden_number::HiddenNumber;
-use crate::socket::Socket;
+use crate::socket::{PATIENCE, Socket};
 use crate::tiny_worker::TinyWorker;
 
 #[derive(Parser)]
@@ -109,8 +114,32 @@ impl Stage {
             player: format!("player-{name}").parse().expect("an id"),
             name: name.to_owned(),
         };
-        let hour = std::time::Duration::from_secs(3600);
+        let hour = Duration::from_secs(3600);
         tokens.issue(&identity, Clock::System.now(), hour).0
+    }
+
+    /// What an operator is told of the gateway's connections; of one player's, if one is given.
+    pub(crate) async fn connections(&self, player: Option<&str>) -> ConnectionsReport {
+        let mail = &self.bus.mail;
+        let mut answers = mail.listen(subject::ops_answer("test")).await.expect("heard");
+        let question = ConnectionsRequest {
+            answer_to: "test".to_owned(),
+            limit: 20,
+            player: player.map(ToOwned::to_owned),
+        };
+        let asking = async {
+            loop {
+                let subject = subject::OPS_CONNECTIONS.to_owned();
+                mail.notify(subject, encode(&question)).await.expect("asked");
+                // A gateway that has just started does not listen yet.
+                let again = Duration::from_millis(200);
+                if let Ok(answer) = timeout(again, answers.next()).await {
+                    return answer.expect("an answer");
+                }
+            }
+        };
+        let answer = timeout(PATIENCE, asking).await.expect("in time");
+        decode(&answer).expect("a report")
     }
 
     pub(crate) async fn spectator(&self) -> Socket {

@@ -48,6 +48,7 @@ fn connection_frames() -> Vec<Golden> {
         Golden::of("pong", &ServerFrame::Pong { data: 7, now: AT }),
         Golden::of("status_unavailable", &status(BusStatus::Unavailable)),
         Golden::of("status_ok", &status(BusStatus::Ok)),
+        Golden::of("goodbye", &ServerFrame::Goodbye { reconnect_after_ms: 1234 }),
         Golden::of("error_malformed", &error("malformed", None)),
         Golden::of("error_throttled", &error("throttled", Some(50))),
         Golden::of(

@@ -283,6 +283,7 @@ impl Bench {
         command.args(["--token-secret", "a-secret-of-this-measurement-only", "--guest-tokens"]);
         command.args(["--subscriptions-max", &per_connection]);
         command.args(["--inbound-rate", "100000", "--inbound-burst", "100000"]);
+        command.args(["--player-rate", "100000", "--player-burst", "100000"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
         command.spawn().context("no gateway can be started")
     }

@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::super::metrics;
-use super::super::outbox::Next;
+use super::super::outbox::{Hold, Next};
 use super::super::wire::Frame;
 use super::super::ws::socket::Written;
 use super::{Connection, Ending, OWN_FRAMES_MAX};
@@ -40,12 +40,30 @@ impl Connection {
                     self.blocked_since.get_or_insert_with(Instant::now);
                 }
             }
-            if written != Written::All || filled == Filled::All {
+            self.note(filled, written);
+            if written != Written::All || filled != Filled::Some {
                 return Ok(());
             }
         }
         self.mailbox.ring();
         Ok(())
+    }
+
+    /// Leaves in the outbox what holds its frames up, for operators. Only what is new: most writes hold up nothing.
+    fn note(&mut self, filled: Filled, written: Written) {
+        let hold = match (written, filled) {
+            (Written::Some | Written::Nothing, _) => Some(Hold::Socket),
+            (Written::All, Filled::Throttled(hold)) => Some(hold),
+            (Written::All, Filled::All) => None,
+            // It goes on at once.
+            (Written::All, Filled::Some) => return,
+        };
+        let is_news = hold != self.held_up || written == Written::Some;
+        if is_news {
+            self.held_up = hold;
+            let handed = self.socket.waiting();
+            self.mailbox.lock().standing().set(hold, handed, Instant::now());
+        }
     }
 
     /// What others have decided about this connection.
@@ -68,7 +86,7 @@ impl Connection {
     /// Takes what may go out now from the outbox, as far as the socket has room.
     fn fill(&mut self) -> Filled {
         let now = Instant::now();
-        self.throttled_until = None;
+        let throttled_until = self.throttled_until.take();
         let before = self.socket.waiting().0;
         let mut outbox = self.mailbox.lock();
         let filled = loop {
@@ -92,13 +110,20 @@ impl Connection {
                 }
                 Next::LobbyDue => {
                     drop(outbox);
-                    self.socket.push(self.served.board.frame(self.mailbox.wire));
+                    let frame = self.served.board.frame(self.mailbox.wire);
                     outbox = self.mailbox.lock();
+                    outbox.owe(frame.len());
+                    self.socket.push(frame);
                 }
-                Next::WaitUntil(until) => {
-                    metrics::throttled_out();
+                Next::WaitUntil(until, hold) => {
+                    // Looked at again before its time, it is the same wait.
+                    if throttled_until != Some(until) {
+                        metrics::throttled_out(hold);
+                        let throttled = &mut outbox.standing().throttled_out;
+                        *throttled = throttled.saturating_add(1);
+                    }
                     self.throttled_until = Some(until);
-                    break Filled::All;
+                    break Filled::Throttled(hold);
                 }
                 Next::Nothing => break Filled::All,
             }
@@ -126,6 +151,9 @@ impl Connection {
             // the answer to one frame to the fault in the next, or to a goodbye that came with it.
             self.fill();
         }
+        if ending == Ending::Closed(CloseCode::Restart) {
+            self.socket.push(Frame::of(self.mailbox.wire, &self.served.goodbye()));
+        }
         self.socket.push(goodbye);
         let said = async {
             self.socket.flush().await?;
@@ -143,6 +171,10 @@ impl Connection {
 /// How much of what may go out was taken from the outbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Filled {
+    /// All of it.
     All,
+    /// As much as the socket has room for.
     Some,
+    /// As much as may go out for now.
+    Throttled(Hold),
 }

@@ -126,9 +126,10 @@ impl Scene {
             age: Duration::from_secs(3600),
             table_rate: Rate::per_second(many, many),
             connection_rate: Rate::per_second(many, many),
+            byte_rate: Rate::per_second(NonZeroU32::MAX, NonZeroU32::MAX),
         };
         let id = ConnectionId(number);
-        Arc::new(Mailbox::new(id, Wire::Json, limits))
+        Arc::new(Mailbox::new(id, Wire::Json, None, limits))
     }
 
     fn join(&self, mailbox: &Arc<Mailbox>, table: TableId, cursor: Option<u64>) -> Arc<Feed> {
@@ -173,7 +174,7 @@ async fn frames(mailbox: &Mailbox, feed: &Feed, count: usize) -> Vec<String> {
                 });
             }
             Next::SnapshotDue(_) => feed.resolve(mailbox),
-            Next::LobbyDue | Next::WaitUntil(_) | Next::Nothing => mailbox.rung().await,
+            Next::LobbyDue | Next::WaitUntil(..) | Next::Nothing => mailbox.rung().await,
         }
     }
     frames

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::super::http::problem;
+use super::super::patient::Patient;
 use super::super::wire::Wire;
 use crate::protocol::frame::Format;
 
@@ -149,10 +150,10 @@ impl Upgrading {
     /// The socket, and what the client sent before it had the answer. Nothing if it is gone.
     pub(in crate::gateway) async fn finish(self) -> Option<(TcpStream, Bytes)> {
         let upgraded = self.0.await.ok()?;
-        let parts = upgraded.downcast::<TokioIo<TcpStream>>();
+        let parts = upgraded.downcast::<TokioIo<Patient>>();
         // A listener of another kind would be a mistake of ours, found by the first connection.
-        let parts = parts.expect("a gateway serves bare TCP");
-        Some((parts.io.into_inner(), parts.read_buf))
+        let parts = parts.expect("a gateway serves sockets of this kind only");
+        Some((parts.io.into_inner().into_inner(), parts.read_buf))
     }
 }
 
