@@ -338,6 +338,10 @@ pub fn relay(data: &[u8]) {
 fn is_json(frame: &[u8]) {
     let read = serde_json::from_slice::<serde_json::Value>(frame);
     let shown = String::from_utf8_lossy(frame);
+    assert!(
+        !frame.contains(&b'\n') && !frame.contains(&b'\r'),
+        "{shown:?} is no server-sent event"
+    );
     assert!(read.is_ok(), "a client cannot read {shown}: {read:?}");
 }
 

@@ -186,3 +186,11 @@ fn a_reason_tells_where_and_not_what() {
         assert!(!reason.contains("sentinel") && reason.contains("column"), "{reason}");
     }
 }
+
+#[test]
+fn what_was_written_in_lines_goes_out_in_one() {
+    let payload = b"{\n \"public\": [\r\n {\"type\": \"say\",\n\"text\": \"a\\nb\"}\n],\n\"state\": {\"public\": [1,\n2]}}";
+    let relayed = Relayed::decode(payload).unwrap();
+    assert_eq!(relayed.public.as_str(), r#"{"type": "say", "text": "a\nb"}"#);
+    assert_eq!(relayed.state.unwrap().public.as_deref(), Some("[1, 2]"));
+}
