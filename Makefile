@@ -12,6 +12,9 @@ CARGO ?= cargo
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 CHAOS_ARGS ?=
+FUZZ_SECONDS ?= 60
+FUZZ_ARGS ?=
+AUTOBAHN_ARGS ?=
 TEST_ARGS ?=
 PYTEST_ARGS ?=
 
@@ -27,7 +30,7 @@ export TABLECAST_TEST_WEED := $(WEED)
 export TABLECAST_TEST_MOTO := $(CURDIR)/.venv/bin/moto_server
 
 .PHONY: help demo test tools compiler linters nats-server venv chromium cargo-deny
-.PHONY: build fmt lint unit doc deny advisories e2e bench bench-load bench-recovery
+.PHONY: build fmt lint unit doc deny advisories e2e fuzz autobahn bench bench-load bench-recovery
 .PHONY: bench-fanout bench-room bench-stall bench-idle bench-storm bench-echo chaos clean
 
 help: ## list the targets
@@ -88,6 +91,12 @@ e2e: compiler nats-server venv chromium ## run the end-to-end tests (PYTEST_ARGS
 	@NATS_SERVER=$(NATS_SERVER) WEED=$(WEED) TABLECAST=$(TABLECAST) CHROMIUM=$$(cat .tools/chromium-path) \
 	  PYTHONPYCACHEPREFIX=$(CURDIR)/.venv/pycache $(STEP) 'end-to-end tests' .venv/bin/python -m pytest \
 	  -o cache_dir=$(CURDIR)/.venv/pytest-cache --timeout 600 tests/e2e $(PYTEST_ARGS)
+
+fuzz: compiler ## fuzz what strangers send: each target FUZZ_SECONDS long (60), or those in FUZZ_ARGS
+	@$(STEP) fuzz .ci/fuzz $(FUZZ_SECONDS) $(FUZZ_ARGS)
+
+autobahn: compiler ## run the Autobahn test suite against our WebSocket layer; needs Python 2 (AUTOBAHN_ARGS)
+	@$(STEP) 'Autobahn test suite' .ci/autobahn $(AUTOBAHN_ARGS)
 
 bench: compiler nats-server ## measure a command's way beside its bare hops (BENCH_ARGS)
 	@$(STEP) 'cargo build --release' $(CARGO) build --release --locked

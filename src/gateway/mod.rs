@@ -12,6 +12,8 @@ mod commands;
 mod config;
 mod connection;
 mod feed_task;
+#[doc(hidden)]
+pub mod fuzzing;
 mod hedge;
 #[cfg(test)]
 #[path = "../../tests/support/hidden_number.rs"]

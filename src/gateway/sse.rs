@@ -106,7 +106,11 @@ pub(super) async fn stream(
     (headers, Body::from_stream(events)).into_response()
 }
 
-fn last_event_id(headers: &HeaderMap) -> Result<Option<TableSeq>, ()> {
+/// The cursor of a client that comes back.
+///
+/// # Errors
+/// If it is none of ours.
+pub(super) fn last_event_id(headers: &HeaderMap) -> Result<Option<TableSeq>, ()> {
     let Some(id) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
     let id = id.to_str().ok().and_then(|id| id.parse().ok());
     id.map(|id| Some(TableSeq::new(id))).ok_or(())

@@ -156,9 +156,12 @@ impl Connection {
                 Frame::close(code)
             }
         };
-        if ending == Ending::Closed(CloseCode::Restart) {
-            // A worker's verdict that has come must not be lost to the restart of a gateway.
+        if !matches!(ending, Ending::Closed(CloseCode::SlowConsumer | CloseCode::PingTimeout)) {
+            // What the client was told before must not be lost: a worker's verdict to the restart of a gateway,
+            // the answer to one frame to the fault in the next, or to a goodbye that came with it.
             self.fill();
+        }
+        if ending == Ending::Closed(CloseCode::Restart) {
             self.socket.push(Frame::of(self.mailbox.wire, &self.served.goodbye()));
         }
         self.socket.push(goodbye);

@@ -13,6 +13,9 @@ use super::claims::Claims;
 /// HS256 needs a key as long as its hash.
 const SECRET_BYTES_MIN: usize = 32;
 
+/// An Ed25519 key's 32 bytes in base64. The library takes any other length, and panics when it is to check with that.
+const ED25519_CHARS: usize = 43;
+
 /// The secret that tokens are signed with. Prints as nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenSecret(Arc<[u8]>);
@@ -115,7 +118,7 @@ impl CheckingKey {
     }
 
     /// A key of a set; nothing if it is none that we could use. Never a symmetric one: a set is public.
-    pub(super) fn from_jwk(jwk: &Value) -> Option<Self> {
+    pub(in crate::gateway) fn from_jwk(jwk: &Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(jwk.clone()).ok()?;
         let common = &jwk.common;
         if !matches!(common.public_key_use, None | Some(PublicKeyUse::Signature)) {
@@ -124,7 +127,7 @@ impl CheckingKey {
         let algorithm = match (&jwk.algorithm, common.key_algorithm) {
             (AlgorithmParameters::RSA(_), None | Some(KeyAlgorithm::RS256)) => Algorithm::RS256,
             (AlgorithmParameters::OctetKeyPair(pair), None | Some(KeyAlgorithm::EdDSA))
-                if pair.curve == EllipticCurve::Ed25519 =>
+                if pair.curve == EllipticCurve::Ed25519 && pair.x.len() == ED25519_CHARS =>
             {
                 Algorithm::EdDSA
             }

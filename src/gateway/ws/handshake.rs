@@ -19,6 +19,10 @@ use crate::protocol::frame::Format;
 const DEFLATE: HeaderValue = HeaderValue::from_static(
     "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
 );
+/// The same to a client that names the largest window there is: it may insist on hearing that.
+const DEFLATE_IN_FULL: HeaderValue = HeaderValue::from_static(
+    "permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=15",
+);
 /// 16 bytes in base64.
 const KEY_BYTES: usize = 24;
 
@@ -28,7 +32,8 @@ pub(in crate::gateway) struct Handshake {
     on_upgrade: OnUpgrade,
     accept: HeaderValue,
     protocols: Vec<String>,
-    offers_deflate: bool,
+    /// The answer to the first offer of permessage-deflate that we can keep to.
+    deflate: Option<HeaderValue>,
 }
 
 /// Why a request cannot become a WebSocket.
@@ -86,9 +91,9 @@ impl<S: Sync> FromRequestParts<S> for Handshake {
         let accept = accept.map_err(|_invalid| Refused::Key)?;
         let protocols = items(headers, &header::SEC_WEBSOCKET_PROTOCOL).map(str::to_owned);
         let protocols = protocols.collect();
-        let offers_deflate = items(headers, &header::SEC_WEBSOCKET_EXTENSIONS).any(is_good_offer);
+        let deflate = items(headers, &header::SEC_WEBSOCKET_EXTENSIONS).find_map(answer);
         let on_upgrade = parts.extensions.remove::<OnUpgrade>().ok_or(Refused::Http)?;
-        Ok(Self { on_upgrade, accept, protocols, offers_deflate })
+        Ok(Self { on_upgrade, accept, protocols, deflate })
     }
 }
 
@@ -110,7 +115,7 @@ impl Handshake {
                 let status = StatusCode::BAD_REQUEST;
                 Err(Box::new(problem(status, "unknown_subprotocol", message)))
             }
-            Some(Format::Json) | None if self.offers_deflate && may_deflate => {
+            Some(Format::Json) | None if self.deflate.is_some() && may_deflate => {
                 Ok(Wire::JsonDeflated)
             }
             Some(Format::Json) | None => Ok(Wire::Json),
@@ -128,8 +133,10 @@ impl Handshake {
             let protocol = HeaderValue::from_static(wire.format().subprotocol());
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
         }
-        if wire == Wire::JsonDeflated {
-            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, DEFLATE);
+        if wire == Wire::JsonDeflated
+            && let Some(deflate) = self.deflate
+        {
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, deflate);
         }
         (response, Upgrading(self.on_upgrade))
     }
@@ -161,6 +168,12 @@ fn lists(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
     items(headers, name).any(|item| item.eq_ignore_ascii_case(wanted))
 }
 
+/// What is answered to an offer that is taken.
+fn answer(offer: &str) -> Option<HeaderValue> {
+    let names_window = offer.contains("server_max_window_bits");
+    is_good_offer(offer).then_some(if names_window { DEFLATE_IN_FULL } else { DEFLATE })
+}
+
 /// Whether permessage-deflate is offered in a way that we can keep to: we do not make windows smaller.
 fn is_good_offer(offer: &str) -> bool {
     let mut parts = offer.split(';').map(str::trim);
@@ -185,6 +198,14 @@ fn is_good_offer(offer: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_names_a_window_hears_of_it() {
+        let named = answer("permessage-deflate; server_max_window_bits=15").unwrap();
+        assert!(named.to_str().unwrap().ends_with("; server_max_window_bits=15"));
+        assert_eq!(answer("permessage-deflate"), Some(DEFLATE));
+        assert_eq!(answer("permessage-deflate; server_max_window_bits=14"), None);
+    }
 
     #[test]
     fn an_offer_that_we_cannot_keep_to_is_not_taken() {

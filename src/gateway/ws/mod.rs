@@ -6,5 +6,7 @@
 
 pub(super) mod codec;
 pub(super) mod deflate;
+#[cfg(test)]
+mod echo;
 pub(super) mod handshake;
 pub(super) mod socket;

@@ -254,12 +254,18 @@ fn events(array: &RawValue) -> Result<Events, RelayError> {
     serde_json::from_str::<check::Events>(text)
         .map_err(|error| wrong("a list of events", &error))?;
     let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
-    Ok(Events(inside.unwrap_or_default().trim().into()))
+    Ok(Events(one_line(inside.unwrap_or_default().trim())))
+}
+
+/// JSON without line breaks: in a text they are escaped, and between other things they mean nothing. Server-sent
+/// events end where a line does.
+fn one_line(json: &str) -> Box<str> {
+    json.replace(['\n', '\r'], " ").into()
 }
 
 fn value(value: &RawValue) -> Result<Box<str>, RelayError> {
     serde_json::from_str::<check::Plain>(value.get()).map_err(|error| wrong("a state", &error))?;
-    Ok(value.get().into())
+    Ok(one_line(value.get()))
 }
 
 #[cfg(test)]

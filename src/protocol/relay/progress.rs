@@ -6,6 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Ending, RelayError, Relayed};
 use crate::domain::{Closing, PlayerId, Seat, Summary, SummarySeat, TableSeq, Timestamp};
 
+/// The largest number that a table may begin with. So many messages again can never come, and up to there browsers
+/// count without a mistake.
+const FIRST_SEQ_MAX: u64 = 1 << 52;
+
 /// What was taken in of a relayed table so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -81,7 +85,11 @@ impl Progress {
             None => Ok(due),
             Some((seq, _)) if seq == due => Ok(seq),
             // What was before it has been purged, and is not needed: the state is here.
-            Some((seq, Relayed { state: Some(_), .. })) if due.get() == 1 && seq > due => Ok(seq),
+            Some((seq, Relayed { state: Some(_), .. }))
+                if due.get() == 1 && seq > due && seq.get() <= FIRST_SEQ_MAX =>
+            {
+                Ok(seq)
+            }
             Some((seq, _)) => Err(Refused::OutOfOrder { found: seq.get(), expected: due.get() }),
         }
     }

@@ -149,6 +149,9 @@ fn a_table_whose_beginning_was_purged_goes_on_from_its_state() {
     let mut progress = Progress::default();
     let early = take(&mut progress, &json!({ "seq": 40 })).map(|_| ());
     assert_eq!(early, Err(Refused::OutOfOrder { found: 40, expected: 1 }));
+    let found = u64::MAX;
+    let last = take(&mut progress, &json!({ "seq": found, "state": {} })).map(|_| ());
+    assert_eq!(last, Err(Refused::OutOfOrder { found, expected: 1 }), "nothing could follow it");
     assert_eq!(take(&mut progress, &json!({ "seq": 41, "state": {} })).unwrap().seq.get(), 41);
     assert_eq!(take(&mut progress, &json!({})).unwrap().seq.get(), 42);
 }
@@ -182,4 +185,12 @@ fn a_reason_tells_where_and_not_what() {
         let reason = format!("{reason} {reason:?}");
         assert!(!reason.contains("sentinel") && reason.contains("column"), "{reason}");
     }
+}
+
+#[test]
+fn what_was_written_in_lines_goes_out_in_one() {
+    let payload = b"{\n \"public\": [\r\n {\"type\": \"say\",\n\"text\": \"a\\nb\"}\n],\n\"state\": {\"public\": [1,\n2]}}";
+    let relayed = Relayed::decode(payload).unwrap();
+    assert_eq!(relayed.public.as_str(), r#"{"type": "say", "text": "a\nb"}"#);
+    assert_eq!(relayed.state.unwrap().public.as_deref(), Some("[1, 2]"));
 }
