@@ -370,7 +370,7 @@ pub fn bus(data: &[u8]) {
     envelope::Tombstone::decode(data, table()).ok();
     envelope::Snapshot::decode(data, table()).ok();
     envelope::commit_seq(data, table());
-    if let Ok(opaque) = rmp_serde::from_slice::<archive::OpaqueEnvelope>(data) {
+    if let Ok(opaque) = archive::OpaqueEnvelope::decode(data, table()) {
         opaque.commit.into_events();
     }
     request::decode::<request::OpenRequest>(data).ok();

@@ -155,11 +155,11 @@ pub trait Message: Serialize + DeserializeOwned {
             v: u8,
         }
         // The version first: what is newer need not have the shape we know.
-        let Head { v } = rmp_serde::from_slice(payload)?;
+        let Head { v } = super::from_msgpack(payload)?;
         if v > VERSION {
             return Err(DecodeError::Version { found: v });
         }
-        let message: Self = rmp_serde::from_slice(payload)?;
+        let message: Self = super::from_msgpack(payload)?;
         if message.table() != table {
             return Err(DecodeError::OtherTable { found: message.table() });
         }
@@ -178,7 +178,7 @@ pub fn commit_seq(payload: &[u8], table: TableId) -> Option<TableSeq> {
     struct Numbered {
         seq: TableSeq,
     }
-    let head: Head = rmp_serde::from_slice(payload).ok()?;
+    let head: Head = super::from_msgpack(payload).ok()?;
     (head.table == table).then_some(head.commit.seq)
 }
 

@@ -206,7 +206,7 @@ pub fn encode<T: Serialize>(body: &T) -> Bytes {
 /// # Errors
 /// If the bytes are not that message, or of a version this binary does not know.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, super::envelope::DecodeError> {
-    let Versioned { v, body } = rmp_serde::from_slice::<Versioned<T>>(bytes)?;
+    let Versioned { v, body } = super::from_msgpack::<Versioned<T>>(bytes)?;
     if v > VERSION {
         return Err(super::envelope::DecodeError::Version { found: v });
     }

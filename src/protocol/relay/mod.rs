@@ -183,7 +183,7 @@ fn as_json(payload: &[u8]) -> Result<Cow<'_, [u8]>, RelayError> {
         Some(b'{') => Ok(Cow::Borrowed(payload)),
         // A map of up to 15 entries, of up to 65,535, of more.
         Some(0x80..=0x8f | 0xde | 0xdf) => {
-            let value = rmp_serde::from_slice::<Value>(payload).ok();
+            let value = super::from_msgpack::<Value>(payload).ok();
             let json = value.and_then(|value| serde_json::to_vec(&value).ok());
             json.map(Cow::Owned).ok_or(RelayError::MessagePack)
         }
