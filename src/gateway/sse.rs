@@ -87,7 +87,7 @@ pub(super) async fn stream(
     let mut events = Box::pin(Events::new(shared.served, viewer, kept));
     // A browser does not come back to an answer of another status: so nothing is promised before the table is there.
     let first = poll_fn(|cx| events.as_mut().poll_chunk(cx)).await;
-    // A table that is in the archive comes with its end.
+    // A table that is in the archive comes with its end. Who has that already is to come no more.
     match events.unsubscribed.as_deref().filter(|_| !events.has_begun) {
         Some("archived") => return archived(),
         Some("unavailable") => return unavailable(),
@@ -302,7 +302,7 @@ impl Events {
             Ok(head) => head,
             Err(_control_frame) => return,
         };
-        self.has_begun |= head.r#type == "subscribed";
+        self.has_begun |= matches!(head.r#type, "commit" | "snapshot");
         if head.r#type == "unsubscribed" {
             self.unsubscribed = Some(head.reason.unwrap_or_default().to_owned());
         }

@@ -272,7 +272,15 @@ async fn whoever_was_cut_off_sees_the_end_of_a_game_that_is_archived() {
     assert_eq!(seen.len(), 21);
     let (status, snapshot) = get_at(gateway.address, &format!("/v1/tables/{table}")).await;
     assert_eq!((status, &snapshot["view"]["status"]), (200, &json!("ended")));
-    for shown in seen.iter().chain([&snapshot]) {
+    let stream = format!("/v1/tables/{table}/stream");
+    let (status, events) = get_at(gateway.address, &stream).await;
+    assert_eq!(status, 200);
+    let text = events.as_str().expect("events");
+    assert!(text.contains("event: snapshot") && text.contains("event: unsubscribed"), "{text}");
+    // Who has it all is told to come no more.
+    let (status, _) = get_at(gateway.address, &format!("{stream}?cursor=21")).await;
+    assert_eq!(status, 410);
+    for shown in seen.iter().chain([&snapshot, &events]) {
         assert!(!shown.to_string().contains(NOKS), "{shown}");
     }
 
