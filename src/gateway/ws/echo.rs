@@ -86,5 +86,7 @@ async fn serve() {
     let address: SocketAddr = address.parse().expect("an address and a port");
     let listener = TcpListener::bind(address).await.expect("a free port");
     let router = Router::new().route("/", get(ws));
-    accept::serve(listener, router, Duration::from_secs(10), CancellationToken::new()).await;
+    let patience = Duration::from_secs(10);
+    let times = accept::Times { head: patience, slow: patience };
+    accept::serve(listener, router, times, CancellationToken::new()).await;
 }
