@@ -4,6 +4,7 @@
 // Test support names the crate as the tests outside of it do.
 extern crate self as tablecast;
 
+pub mod archive;
 pub mod archiver;
 pub mod bus;
 pub mod catalog;

@@ -8,6 +8,7 @@ pub mod lobby;
 pub mod mail;
 pub mod memory;
 pub mod provision;
+pub mod way_back;
 
 use std::fmt::Debug;
 use std::num::NonZeroU16;
@@ -65,6 +66,11 @@ pub trait EventLog: Debug + Send + Sync {
         let mut entries = self.read(address.table, StreamSeq::ZERO).await?;
         entries.retain(|entry| entry.address == *address);
         Ok(entries.pop())
+    }
+
+    /// The last entry of a table, for readers who know only the id. May come from a replica that lags.
+    async fn newest_of(&self, table: TableId) -> Result<Option<Entry>, ReadError> {
+        Ok(self.read(table, StreamSeq::ZERO).await?.pop())
     }
 
     /// The table's entry at a position, if it is there. May be asked of a replica that lags.

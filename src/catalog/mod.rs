@@ -135,6 +135,10 @@ pub trait Rules: Send + Sync {
     /// another version: then the table is folded from its commits.
     fn restore(&self, table: TableId, saved: &SavedState) -> Option<Box<dyn Referee>>;
 
+    /// A gateway's side of a table, from a state that [`Referee::state`] has saved; nothing if it was saved by
+    /// another version, or if nobody saves such tables.
+    fn restore_replica(&self, table: TableId, saved: &SavedState) -> Option<Box<dyn Replica>>;
+
     /// A gateway's side of a table, from the payload of its first commit, which is in the log since `stored_at`,
     /// and that commit for fanning out.
     ///
@@ -232,7 +236,11 @@ impl<G: Game> Rules for RulesOf<G> {
     }
 
     fn restore(&self, table: TableId, saved: &SavedState) -> Option<Box<dyn Referee>> {
-        referee::restore::<G>(table, saved)
+        referee::restore::<G>(saved).map(|state| referee::of_state(table, state))
+    }
+
+    fn restore_replica(&self, table: TableId, saved: &SavedState) -> Option<Box<dyn Replica>> {
+        referee::restore::<G>(saved).map(|state| replica::of_saved(table, state))
     }
 
     fn replica(&self, table: TableId, first: &[u8], _: Timestamp) -> Result<FirstFold, FoldError> {

@@ -156,12 +156,11 @@ pub(super) fn of_state<G: Game>(table: TableId, state: Table<G>) -> Box<dyn Refe
 }
 
 /// A state of [`Referee::state`]; nothing if it was saved by another version, or is damaged.
-pub(super) fn restore<G: Game>(table: TableId, saved: &SavedState) -> Option<Box<dyn Referee>> {
+pub(super) fn restore<G: Game>(saved: &SavedState) -> Option<Table<G>> {
     if (saved.table_version, saved.game_version) != (TABLE_STATE_VERSION, G::STATE_VERSION) {
         return None;
     }
-    let state: Table<G> = rmp_serde::from_slice(&saved.bytes).ok()?;
-    Some(of_state(table, state))
+    rmp_serde::from_slice(&saved.bytes).ok()
 }
 
 pub(super) fn of_draft<G: Game>(

@@ -81,6 +81,10 @@ impl Rules for RelayRules {
         None
     }
 
+    fn restore_replica(&self, _: TableId, _: &SavedState) -> Option<Box<dyn Replica>> {
+        None
+    }
+
     fn replica(
         &self,
         table: TableId,
@@ -267,6 +271,11 @@ impl Replica for RelayReplica {
         let commit = Arc::new(commit);
         self.keep(Arc::clone(&commit), keyframe);
         Ok(commit)
+    }
+
+    /// A commit has no number of its own, and who sat down is told from those before it.
+    fn past(&self, _: &[u8]) -> Option<Arc<dyn FannedOut>> {
+        None
     }
 
     fn last_seq(&self) -> TableSeq {

@@ -10,6 +10,7 @@ use crate::domain::{
     Commit, Game, Kind, PlayerId, Seat, Status, Table, TableEventView, TableId, TableSeq,
     Timestamp, Viewer, WorkerId,
 };
+use crate::protocol::envelope::{Envelope, Message};
 use crate::protocol::frame::{CommitFrame, Format, SnapshotFrame};
 
 /// One table in a gateway's memory. Decides nothing.
@@ -23,6 +24,10 @@ pub trait Replica: Debug + Send {
         payload: &[u8],
         stored_at: Timestamp,
     ) -> Result<Arc<dyn FannedOut>, FoldError>;
+
+    /// A commit before the last one, for whoever missed it. Changes nothing. Nothing if it is no commit of this
+    /// table, or one that cannot be shown without those before it.
+    fn past(&self, payload: &[u8]) -> Option<Arc<dyn FannedOut>>;
 
     /// The number of the last commit folded in.
     fn last_seq(&self) -> TableSeq;
@@ -98,6 +103,10 @@ pub(super) fn of_state<G: Game>(
     (Box::new(replica), first)
 }
 
+pub(super) fn of_saved<G: Game>(table: TableId, state: Table<G>) -> Box<dyn Replica> {
+    Box::new(ReplicaOf { table, state })
+}
+
 impl<G: Game> ReplicaOf<G> {
     fn fanned_out(&self, commit: Commit<G::Event>) -> Arc<dyn FannedOut> {
         Arc::new(FannedOutOf::<G> { table: self.table, commit })
@@ -109,6 +118,11 @@ impl<G: Game> Replica for ReplicaOf<G> {
         let commit = decode::<G>(self.table, self.state.last_seq(), payload)?;
         follow(&mut self.state, &commit)?;
         Ok(self.fanned_out(commit))
+    }
+
+    fn past(&self, payload: &[u8]) -> Option<Arc<dyn FannedOut>> {
+        let envelope = Envelope::<G::Event>::decode(payload, self.table).ok()?;
+        Some(self.fanned_out(envelope.commit))
     }
 
     fn last_seq(&self) -> TableSeq {

@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::print;
-use crate::archiver::{ListFilter, Purpose, Reader, StoreConfig};
+use crate::archive::{ListFilter, Purpose, Reader, StoreConfig};
 use crate::domain::{Kind, SummarySeat, TableId};
 use crate::protocol::archive::{ArchivedTable, Date};
 

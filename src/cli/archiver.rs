@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::Role;
 use super::admin::{self, AdminConfig};
-use crate::archiver::{self, ArchiverConfig, Purpose, StoreConfig};
+use crate::archive::{Purpose, StoreConfig};
+use crate::archiver::{self, ArchiverConfig};
 use crate::bus::connect::{NatsConfig, connect};
 use crate::runtime::clock::Clock;
 

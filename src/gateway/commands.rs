@@ -209,7 +209,7 @@ impl Dispatcher {
                     false => Ok(Some(kind)),
                 }
             }
-            Ok(Ok(Known::Archived)) => {
+            Ok(Ok(Known::Archived(_))) => {
                 Err(Refusal::new("archived", "the table is over and in the archive"))
             }
             Ok(Ok(Known::Unknown)) => Err(Refusal::new("unknown_table", "there is no such table")),

@@ -14,6 +14,7 @@ use super::owners::CareLimits;
 use super::players::PlayerLimits;
 use super::session::SessionLimits;
 use super::throttle::Rate;
+use crate::archive::ArchiveConfig;
 
 /// Options of the gateway role.
 #[derive(Args, Clone, Debug)]
@@ -27,6 +28,9 @@ pub struct GatewayConfig {
     /// Whose tokens are taken.
     #[command(flatten)]
     pub auth: AuthConfig,
+    /// Where tables are that are over.
+    #[command(flatten)]
+    pub archive: ArchiveConfig,
     /// Origin of a page that may connect, as in `https://play.example.com`, beside those of this gateway's own
     /// address; * allows all. May be repeated.
     #[arg(

@@ -10,9 +10,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use super::archived::Archived;
 use super::breaker::Breaker;
-use super::live_table::{LiveTable, Loaded};
+use super::live_table::Loaded;
+use super::load;
 use super::metrics;
+use super::missed::Looking;
 use super::owners::{For, Owners};
 use super::table_feed::{Fed, Feed};
 use crate::bus::{Bus, Entry, ReadError};
@@ -39,7 +42,9 @@ const TAIL_CHECK_MAX: Duration = Duration::from_secs(60);
 const ANNOUNCE_AGAIN: Duration = Duration::from_secs(1);
 /// After the bus was away, tables look for what they missed within this time, not all at once.
 const SPREAD: Duration = Duration::from_secs(1);
-/// How many tables look at the same time.
+/// How long a table of the archive is kept after its last follower has left.
+const ARCHIVED_LINGER: Duration = Duration::from_secs(5);
+/// How many tables look at the log, or are read from it, at the same time.
 pub(super) const READS_AT_ONCE: usize = 64;
 
 /// What every feed's task works with.
@@ -57,8 +62,10 @@ pub(super) struct FeedContext {
     pub owners: Arc<Owners>,
     /// Says when something may have been missed.
     pub breaker: Arc<Breaker>,
-    /// Looks at the log that need not be at once.
+    /// Looks at the log that may be many at once.
     pub reads: Semaphore,
+    /// Where tables go that are over, if this gateway may look there.
+    pub archived: Option<Archived>,
     /// How many commits each table keeps for those who resume.
     pub ring_len: usize,
     /// How long a table is followed after its last follower has left.
@@ -77,9 +84,11 @@ pub(super) async fn run(feed: Arc<Feed>, cx: Arc<FeedContext>) {
     // Dropped on a panic too: followers must never look at a table that stands still.
     let _closing = CloseOnDrop(Arc::clone(&feed));
     let mut followed = match open(&feed, &cx).await {
-        Ok(followed) => followed,
+        Ok(Some(followed)) => followed,
+        Ok(None) => return keep_archived(&feed, &cx).await,
         Err(reason) => return feed.close(reason),
     };
+    let mut looking = Looking::default();
     let mut interruptions = cx.breaker.interruptions();
     let mut looks = Looks::new(Instant::now());
     loop {
@@ -93,7 +102,12 @@ pub(super) async fn run(feed: Arc<Feed>, cx: Arc<FeedContext>) {
                 return;
             }
             () = feed.rung() => {
+                looking.start_if_due(&feed, &cx);
                 tell_owner(&feed, &cx).await;
+                Ok(())
+            }
+            found = looking.found() => {
+                feed.on_found(&found);
                 Ok(())
             }
             Ok(()) = interruptions.changed() => {
@@ -207,15 +221,33 @@ impl Drop for CloseOnDrop {
     }
 }
 
+/// What the archive has does not change: it stays in memory while somebody looks at it, and a little longer.
+async fn keep_archived(feed: &Feed, cx: &FeedContext) {
+    let linger = cx.linger.min(ARCHIVED_LINGER);
+    loop {
+        let idle_at = feed.idle_since().map(|since| since + linger);
+        tokio::select! {
+            () = cx.shutdown.cancelled() => return,
+            () = feed.rung() => {}
+            () = sleep_until(idle_at.unwrap_or_else(Instant::now)), if idle_at.is_some() => {
+                if feed.close_if_idle(linger) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
 /// Follow first, read then: what is stored between the two arrives twice and is dropped once.
-async fn open(feed: &Feed, cx: &FeedContext) -> Result<BoxStream<'static, Entry>, Reason> {
+///
+/// Of a table that is in the archive there is nothing to follow.
+async fn open(feed: &Feed, cx: &FeedContext) -> Result<Option<BoxStream<'static, Entry>>, Reason> {
     let table = feed.table;
     let followed = patiently(table, || cx.bus.log.follow(table)).await?;
     let is_young = cx.clock.now().millis_since(table.opened_at()) < YOUNG_MS;
     let mut backoff = Backoff::new();
     for _ in 0..5 {
-        let entries = patiently(table, || cx.bus.log.read(table, Default::default())).await?;
-        let (loaded, poison) = LiveTable::load(&cx.catalog, table, &entries, cx.ring_len);
+        let (loaded, poison) = patiently(table, || load::load(cx, table, cx.ring_len)).await?;
         for (entry, error) in &poison {
             set_aside(cx, entry, error).await;
         }
@@ -226,9 +258,14 @@ async fn open(feed: &Feed, cx: &FeedContext) -> Result<BoxStream<'static, Entry>
                     Some(_) | None => {}
                 }
                 feed.open(live);
-                return Ok(followed);
+                return Ok(Some(followed));
             }
-            Loaded::Archived => return Err("archived"),
+            Loaded::Archived(tombstone) => {
+                let archived = load::archived(cx, &tombstone).await;
+                let live = archived.map_err(|_logged| "unavailable")?.ok_or("archived")?;
+                feed.open(live);
+                return Ok(None);
+            }
             Loaded::UnknownKind => return Err("unknown_kind"),
             Loaded::Unreadable => return Err("unavailable"),
             Loaded::Unknown if is_young => backoff.wait().await,

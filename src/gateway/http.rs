@@ -262,7 +262,7 @@ async fn table(State(shared): State<Shared>, Path(id): Path<String>) -> Response
     };
     match shared.served.hub.spectator_snapshot(table).await {
         Ok(Known::Table(snapshot)) => json(snapshot),
-        Ok(Known::Archived) => archived(),
+        Ok(Known::Archived(_)) => archived(),
         Ok(Known::Unknown) => unknown_table(),
         Err(error) => {
             warn!(table.id = %table, %error, "table {table} cannot be read");

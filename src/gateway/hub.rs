@@ -9,13 +9,14 @@ use tokio_util::task::TaskTracker;
 
 use super::feed_task::{self, FeedContext};
 use super::live_table::{LiveTable, Loaded};
+use super::load;
 use super::metrics;
 use super::outbox::FeedId;
 use super::subscriber::Join;
 use super::table_feed::Feed;
 use super::wire::Wire;
-use crate::bus::ReadError;
-use crate::domain::{Kind, StreamSeq, TableId, Viewer, WorkerId};
+use crate::bus::{Entry, ReadError};
+use crate::domain::{Kind, TableId, Viewer, WorkerId};
 
 /// The followed tables.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub(super) enum Known<T> {
     /// This.
     Table(T),
     /// It is over, and only the archive has it.
-    Archived,
+    Archived(Entry),
     /// There is no such table, or none that this binary can read.
     Unknown,
 }
@@ -115,7 +116,7 @@ impl Hub {
         Ok(loaded.map(|live| live.kind()))
     }
 
-    /// What anyone may know of a table, as a `snapshot` frame: from memory, else from the log.
+    /// What anyone may know of a table, as a `snapshot` frame: from memory, else from the log or the archive.
     pub(super) async fn spectator_snapshot(
         &self,
         table: TableId,
@@ -124,17 +125,26 @@ impl Hub {
         if let Some(frame) = in_memory.and_then(|feed| feed.spectator_snapshot()) {
             return Ok(Known::Table(frame));
         }
-        let loaded = self.load(table).await?;
+        let loaded = match self.load(table).await? {
+            Known::Archived(tombstone) => match load::archived(&self.context, &tombstone).await {
+                Ok(Some(live)) => Known::Table(live),
+                Ok(None) => Known::Archived(tombstone),
+                Err(error) => {
+                    let reason = error.to_string();
+                    return Err(ReadError::Unavailable { reason });
+                }
+            },
+            loaded @ (Known::Table(_) | Known::Unknown) => loaded,
+        };
         Ok(loaded.map(|mut live| live.snapshot(Viewer::Spectator, Wire::Json).payload()))
     }
 
     async fn load(&self, table: TableId) -> Result<Known<Box<LiveTable>>, ReadError> {
-        let entries = self.context.bus.log.read(table, StreamSeq::ZERO).await?;
         // What is poison is counted by the feed of whoever follows the table.
-        let (loaded, _) = LiveTable::load(&self.context.catalog, table, &entries, 1);
+        let (loaded, _) = load::load(&self.context, table, 1).await?;
         Ok(match loaded {
             Loaded::Live(live) => Known::Table(live),
-            Loaded::Archived => Known::Archived,
+            Loaded::Archived(tombstone) => Known::Archived(tombstone),
             Loaded::Unknown | Loaded::UnknownKind | Loaded::Unreadable => Known::Unknown,
         })
     }
@@ -144,7 +154,7 @@ impl<T> Known<T> {
     fn map<U>(self, f: impl FnOnce(T) -> U) -> Known<U> {
         match self {
             Self::Table(table) => Known::Table(f(table)),
-            Self::Archived => Known::Archived,
+            Self::Archived(tombstone) => Known::Archived(tombstone),
             Self::Unknown => Known::Unknown,
         }
     }

@@ -8,13 +8,27 @@ use crate::bus::{Entry, Stored};
 use crate::catalog::{Catalog, FannedOut, FoldError, Replica};
 use crate::domain::{Kind, PlayerId, Seat, Status, StreamSeq, TableId, TableSeq, Viewer, WorkerId};
 
+/// A resume from the log may reach so far back. Further, a snapshot is the better answer.
+pub(super) const MISSED_MAX: u64 = 512;
+/// How many more commits than usual are kept while the log is asked for older ones.
+const HELD_MAX: usize = 512;
+
 /// A table and what is kept to serve its followers.
 #[derive(Debug)]
 pub(super) struct LiveTable {
     replica: Box<dyn Replica>,
-    /// The last commits, rising; as many as configured.
+    /// The last commits, rising, without a gap; none if the table was restored and nothing has happened since.
     ring: VecDeque<Kept>,
+    /// How many commits are kept.
     ring_len: usize,
+    /// How many are kept for the moment: more while somebody needs older ones.
+    room: usize,
+    /// The log's position of the commit before the ring's first; [`StreamSeq::ZERO`] if there is none.
+    before: StreamSeq,
+    /// Commits before this one were read back for somebody who had missed them.
+    own_since: TableSeq,
+    /// Whether it was read from the archive: there is nothing more to come.
+    is_archived: bool,
     /// The log's position up to which everything has been taken in.
     last: StreamSeq,
     /// Who appended last, or has claimed it since; nothing if that was no worker.
@@ -27,12 +41,14 @@ pub(super) struct LiveTable {
 #[derive(Debug)]
 struct Kept {
     commit: Arc<dyn FannedOut>,
+    /// Its position in the log.
+    at: StreamSeq,
     frames: Frames,
 }
 
 impl Kept {
-    fn new(commit: Arc<dyn FannedOut>) -> Self {
-        Self { commit, frames: Frames::default() }
+    fn new(commit: Arc<dyn FannedOut>, at: StreamSeq) -> Self {
+        Self { commit, at, frames: Frames::default() }
     }
 }
 
@@ -70,8 +86,23 @@ pub(super) enum Taken {
 pub(super) enum Resume {
     /// With the commits after its cursor, which may be none.
     Commits,
+    /// The same, once the log was asked for those that are kept no more.
+    Older,
     /// With a snapshot.
     Snapshot,
+}
+
+/// Commits that somebody has missed and the ring has no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Missed {
+    /// By which rules.
+    pub(super) kind: Kind,
+    /// The log's position of the last of them.
+    pub(super) last: StreamSeq,
+    /// They are those after this one.
+    pub(super) after: TableSeq,
+    /// How many.
+    pub(super) count: u64,
 }
 
 /// What the stored entries of a table come to.
@@ -80,7 +111,7 @@ pub(super) enum Loaded {
     /// A table.
     Live(Box<LiveTable>),
     /// The log has only its tombstone.
-    Archived,
+    Archived(Entry),
     /// The log has nothing of it.
     Unknown,
     /// It plays by rules that this binary does not have.
@@ -110,10 +141,10 @@ impl LiveTable {
                 continue;
             }
             if entry.what == Stored::Tombstone {
-                otherwise = Loaded::Archived;
+                otherwise = Loaded::Archived(entry.clone());
                 continue;
             }
-            if matches!(otherwise, Loaded::Archived) {
+            if matches!(otherwise, Loaded::Archived(_)) {
                 // Nothing begins anew after its end, whatever somebody still publishes.
                 continue;
             }
@@ -141,14 +172,38 @@ impl LiveTable {
         entry: &Entry,
         ring_len: usize,
     ) -> Self {
+        let mut live = Self::restored(replica, StreamSeq::ZERO, entry.worker.clone(), ring_len);
+        live.own_since = first.seq();
+        live.last = entry.seq;
+        live.ring.push_back(Kept::new(first, entry.seq));
+        live
+    }
+
+    /// As it was after the commit at a position, which this worker owned then.
+    pub(super) fn restored(
+        replica: Box<dyn Replica>,
+        last: StreamSeq,
+        owner: Option<WorkerId>,
+        ring_len: usize,
+    ) -> Self {
         Self {
+            own_since: replica.last_seq().next(),
             replica,
-            ring: VecDeque::from([Kept::new(first)]),
+            ring: VecDeque::new(),
             ring_len,
-            last: entry.seq,
-            owner: entry.worker.clone(),
+            room: ring_len,
+            before: last,
+            is_archived: false,
+            last,
+            owner,
             snapshots: Frames::default(),
         }
+    }
+
+    /// The same, as the archive has it.
+    #[must_use]
+    pub(super) fn into_archived(self) -> Self {
+        Self { is_archived: true, ..self }
     }
 
     /// Whether nothing can be missing between what was taken in and this entry.
@@ -169,10 +224,8 @@ impl LiveTable {
             Ok(commit) => {
                 self.snapshots.0.clear();
                 self.owner = commit.new_owner().or(entry.worker.as_ref()).cloned();
-                if self.ring.len() >= self.ring_len {
-                    self.ring.pop_front();
-                }
-                self.ring.push_back(Kept::new(Arc::clone(&commit)));
+                self.ring.push_back(Kept::new(Arc::clone(&commit), entry.seq));
+                self.keep(self.room);
                 Taken::Commit(commit)
             }
             Err(error) => Taken::Poison(error),
@@ -184,18 +237,64 @@ impl LiveTable {
     /// A commit after the cursor that changed who sits where may have changed the subscriber's own
     /// audience: what it has folded is then not what it may know, and a snapshot is due.
     pub(super) fn resume(&self, cursor: Option<TableSeq>) -> Resume {
-        let (Some(cursor), Some(first)) = (cursor, self.ring.front()) else {
+        let Some(cursor) = cursor.filter(|cursor| *cursor <= self.last_seq()) else {
             return Resume::Snapshot;
         };
-        // In this order: a client may say any number, and none comes after the largest.
-        if cursor > self.last_seq() || cursor.next() < first.commit.seq() {
-            return Resume::Snapshot;
-        }
         let mut missed = self.ring.iter().filter(|kept| kept.commit.seq() > cursor);
         if missed.any(|kept| kept.commit.changes_seats()) {
             return Resume::Snapshot;
         }
-        Resume::Commits
+        if cursor.next() >= self.kept_since() {
+            return Resume::Commits;
+        }
+        let is_far = self.last_seq().get() - cursor.get() > MISSED_MAX;
+        if is_far || self.before == StreamSeq::ZERO { Resume::Snapshot } else { Resume::Older }
+    }
+
+    /// The number of the first commit that is kept, or of the one to come.
+    pub(super) fn kept_since(&self) -> TableSeq {
+        self.ring.front().map_or(self.last_seq().next(), |kept| kept.commit.seq())
+    }
+
+    /// Whether the commit after this cursor was read from the log for somebody who had missed it.
+    pub(super) fn is_read_back(&self, cursor: TableSeq) -> bool {
+        cursor.next() < self.own_since
+    }
+
+    /// What the log is to be asked for by whoever has this cursor. Nothing older is dropped meanwhile.
+    pub(super) fn missed(&mut self, after: TableSeq) -> Option<Missed> {
+        let count = self.kept_since().get().checked_sub(after.next().get())?;
+        if count == 0 || count > MISSED_MAX || self.before == StreamSeq::ZERO {
+            return None;
+        }
+        self.room = self.ring.len() + HELD_MAX;
+        Some(Missed { kind: self.kind(), last: self.before, after, count })
+    }
+
+    /// Keeps older commits, too, if they are the ones before those that are kept.
+    pub(super) fn take_missed(&mut self, entries: &[Entry]) {
+        for entry in entries.iter().rev() {
+            let due = self.kept_since();
+            match self.replica.past(&entry.payload).filter(|commit| commit.seq().next() == due) {
+                Some(commit) => self.ring.push_front(Kept::new(commit, entry.seq)),
+                None => break,
+            }
+            self.before = entry.previous;
+        }
+        self.room = self.ring.len().max(self.ring_len);
+    }
+
+    /// Keeps no more than configured from now on.
+    pub(super) fn trim(&mut self) {
+        self.room = self.ring_len;
+        self.keep(self.ring_len);
+    }
+
+    fn keep(&mut self, room: usize) {
+        while self.ring.len() > room {
+            let dropped = self.ring.pop_front();
+            self.before = dropped.map_or(self.before, |kept| kept.at);
+        }
     }
 
     /// The commits after a cursor as an audience may see them, as far as they are kept.
@@ -206,7 +305,7 @@ impl LiveTable {
         wire: Wire,
     ) -> impl Iterator<Item = (TableSeq, Frame)> {
         let missed = self.ring.iter_mut().filter(move |kept| kept.commit.seq() > cursor);
-        missed.map(move |Kept { commit, frames }| {
+        missed.map(move |Kept { commit, frames, .. }| {
             let write = |out: &mut Vec<u8>| commit.write(viewer, wire.format(), out);
             (commit.seq(), frames.get(viewer, wire, write))
         })
@@ -214,7 +313,7 @@ impl LiveTable {
 
     /// The last commit as an audience may see it. Encoded once.
     pub(super) fn last_commit(&mut self, viewer: Viewer, wire: Wire) -> Frame {
-        let Kept { commit, frames } = self.ring.back_mut().expect("a table has a first commit");
+        let Kept { commit, frames, .. } = self.ring.back_mut().expect("a table has a first commit");
         frames.get(viewer, wire, |out| commit.write(viewer, wire.format(), out))
     }
 
@@ -254,9 +353,14 @@ impl LiveTable {
         self.replica.status() == Status::Ended
     }
 
+    /// Whether it was read from the archive.
+    pub(super) fn is_archived(&self) -> bool {
+        self.is_archived
+    }
+
     /// Whether a worker has to look after it, be it over or not.
     pub(super) fn needs_owner(&self) -> bool {
-        self.replica.needs_owner()
+        !self.is_archived && self.replica.needs_owner()
     }
 }
 

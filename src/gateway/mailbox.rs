@@ -137,6 +137,21 @@ impl Mailbox {
         self.ring();
     }
 
+    /// Leaves a commit that the connection has missed.
+    pub(super) fn push_missed(&self, table: TableId, frame: TableFrame, now: Instant) {
+        if let Pushed::Conflated { frames } = self.lock().push_missed(table, frame, now) {
+            metrics::conflated(frames);
+        }
+        self.ring();
+    }
+
+    /// Ends what is sent of a table once all that waits of it is sent, and tells the client why.
+    pub(super) fn end_table(&self, table: TableId, feed: FeedId, reason: &'static str) {
+        let frame = ServerFrame::Unsubscribed { table, reason };
+        self.lock().end_table(table, feed, Frame::of(self.wire, &frame));
+        self.ring();
+    }
+
     /// Ends what is sent of a table, and tells the client why.
     pub(super) fn drop_table(&self, table: TableId, feed: FeedId, reason: &'static str) {
         let frame = ServerFrame::Unsubscribed { table, reason };

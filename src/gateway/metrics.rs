@@ -189,10 +189,26 @@ pub(super) fn lag(millis: u64) {
     histogram!("tablecast_gateway_feed_lag_seconds").record(lag);
 }
 
-/// A player resumed at a table, or started from a snapshot.
-pub(super) fn joined(recovered: bool) {
-    let how = if recovered { "resumed" } else { "snapshot" };
-    counter!("tablecast_gateway_joins_total", "how" => how).increment(1);
+/// Somebody follows a table, and begins with commits from the `ring`, the `log` or the `archive`, or with a
+/// `snapshot`.
+pub(super) fn joined(from: &'static str) {
+    counter!("tablecast_gateway_joins_total", "from" => from).increment(1);
+}
+
+/// A table was read from the log: from its worker's `snapshot`, from the last of its `commits` back, from the `front`;
+/// or there is `nothing` of it, or only a `tombstone`.
+pub(super) fn loaded(from: &'static str) {
+    counter!("tablecast_gateway_loads_total", "from" => from).increment(1);
+}
+
+/// A table was looked for in the archive: `found`, `missing` or `failed`.
+pub(super) fn archive_read(result: &'static str) {
+    counter!("tablecast_gateway_archive_reads_total", "result" => result).increment(1);
+}
+
+/// A snapshot was saved by another version.
+pub(super) fn snapshot_ignored() {
+    counter!("tablecast_gateway_snapshots_ignored_total").increment(1);
 }
 
 /// A table was asked to be adopted, because its worker is gone.

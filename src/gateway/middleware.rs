@@ -194,7 +194,9 @@ fn trace_id(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::num::NonZeroU32;
+    use std::sync::Mutex;
 
     use axum::Router;
     use axum::body::Body;
@@ -227,8 +229,12 @@ mod tests {
         let router: Router = Router::new()
             .route("/broken", get(broken))
             .route("/slow", get(std::future::pending::<()>))
+            .route("/noted", get(async || tracing::warn!("noted")))
             .layer(from_fn_with_state(state, around));
-        let request = Request::get(path).extension(Peer([127, 0, 0, 1].into()));
+        let request = Request::get(path)
+            .extension(Peer([127, 0, 0, 1].into()))
+            .header(X_REQUEST_ID, "cart-7")
+            .header(TRACEPARENT, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
         let request = request.body(Body::empty()).unwrap();
         TowerToHyperService::new(router).call(request).await.unwrap()
     }
@@ -245,6 +251,36 @@ mod tests {
         let slow = ask("/slow").await;
         assert_eq!(slow.status(), StatusCode::GATEWAY_TIMEOUT);
         assert!(slow.headers().contains_key(header::RETRY_AFTER));
+    }
+
+    /// What is logged while this is the thread's default.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_logged_of_a_request_has_its_name() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let log = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+        let guard = tracing::subscriber::set_default(log.finish());
+        let answer = ask("/noted").await;
+        drop(guard);
+        assert_eq!(answer.headers()[X_REQUEST_ID], "cart-7");
+        let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let noted = lines.lines().find(|line| line.contains("noted"));
+        let noted = noted.unwrap_or_else(|| panic!("not logged: {lines}"));
+        assert!(noted.contains("request.id=cart-7"), "{noted}");
+        assert!(noted.contains("4bf92f3577b34da6a3ce929d0e0e4736"), "{noted}");
     }
 
     #[test]

@@ -244,6 +244,14 @@ impl Outbox {
         self.dropped.push((table, feed));
     }
 
+    /// Nothing more of this table is sent after what waits: the client is told so then.
+    pub(super) fn end_table(&mut self, table: TableId, feed: FeedId, unsubscribed: Frame) {
+        if let Some(waiting) = self.tables.get_mut(&table) {
+            waiting.end_with(unsubscribed, feed);
+            give_turn(&mut self.turns, table, waiting);
+        }
+    }
+
     /// Tables dropped since this was last asked.
     pub(super) fn take_dropped(&mut self) -> Vec<(TableId, FeedId)> {
         std::mem::take(&mut self.dropped)
@@ -251,10 +259,31 @@ impl Outbox {
 
     /// A frame of a table that is followed. `seq` goes up by one from push to push.
     pub(super) fn push(&mut self, table: TableId, frame: TableFrame, now: Instant) -> Pushed {
+        self.put(table, frame, self.limits.frames_per_table, now)
+    }
+
+    /// The same of a commit that the client has missed: a whole row of these comes at once, and is limited by its
+    /// bytes alone. What follows them is counted with them.
+    pub(super) fn push_missed(
+        &mut self,
+        table: TableId,
+        frame: TableFrame,
+        now: Instant,
+    ) -> Pushed {
+        self.put(table, frame, usize::MAX, now)
+    }
+
+    fn put(
+        &mut self,
+        table: TableId,
+        frame: TableFrame,
+        frames_max: usize,
+        now: Instant,
+    ) -> Pushed {
         let Some(waiting) = self.tables.get_mut(&table) else {
             return Pushed::NotFollowed;
         };
-        let pushed = waiting.push(frame, &self.limits, now);
+        let pushed = waiting.push(frame, frames_max, &self.limits, now);
         if let Pushed::Conflated { frames } = pushed {
             let frames = u32::try_from(frames).unwrap_or(u32::MAX);
             self.standing.conflated = self.standing.conflated.saturating_add(frames);
@@ -352,6 +381,15 @@ impl Outbox {
                 }
                 self.owe(frame.len() + then.as_ref().map_or(0, Frame::len));
                 Ok(Some(Next::Send(frame, then)))
+            }
+            First::End(end) => {
+                let (frame, feed) = *end;
+                self.holds_token = false;
+                self.turns.has_sent(class);
+                self.tables.remove(&table);
+                self.dropped.push((table, feed));
+                self.owe(frame.len());
+                Ok(Some(Next::Send(frame, None)))
             }
             First::SnapshotDue => {
                 self.turns.give_back(class, table);

@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::accept::{self, Times};
 use super::admission::Admission;
+use super::archived::Archived;
 use super::auth::AuthError;
 use super::breaker::Breaker;
 use super::commands::Dispatcher;
@@ -31,6 +32,7 @@ use super::owners::{self, Owners};
 use super::players::Players;
 use super::registry::Registry;
 use super::served::Served;
+use crate::archive::StoreError;
 use crate::bus::Bus;
 use crate::catalog::Catalog;
 use crate::protocol::request::{GatewayBeat, encode};
@@ -51,6 +53,9 @@ pub enum GatewayError {
     /// A key that cannot be used.
     #[error("players' tokens cannot be checked")]
     Auth(#[from] AuthError),
+    /// Its store.
+    #[error("the archive cannot be opened")]
+    Archive(#[from] StoreError),
     /// The listener.
     #[error("the gateway cannot accept connections")]
     Accept {
@@ -172,7 +177,7 @@ fn served(
     (clock, entropy): (Clock, Entropy),
     owners: &Arc<Owners>,
     tasks: &Tasks,
-) -> Result<Arc<Served>, AuthError> {
+) -> Result<Arc<Served>, GatewayError> {
     let gateway: Arc<str> = format!("{:016x}", u64::from_le_bytes(entropy.bytes())).into();
     let breaker = Breaker::new(clock.now());
     let context = FeedContext {
@@ -183,6 +188,7 @@ fn served(
         owners: Arc::clone(owners),
         breaker: Arc::clone(&breaker),
         reads: Semaphore::new(feed_task::READS_AT_ONCE),
+        archived: config.archive.open()?.map(Archived::new),
         ring_len: config.ring.get(),
         linger: config.linger,
         gateway: Arc::clone(&gateway),

@@ -87,7 +87,8 @@ pub(super) async fn stream(
     let mut events = Box::pin(Events::new(shared.served, viewer, kept));
     // A browser does not come back to an answer of another status: so nothing is promised before the table is there.
     let first = poll_fn(|cx| events.as_mut().poll_chunk(cx)).await;
-    match events.unsubscribed.as_deref() {
+    // A table that is in the archive comes with its end.
+    match events.unsubscribed.as_deref().filter(|_| !events.has_begun) {
         Some("archived") => return archived(),
         Some("unavailable") => return unavailable(),
         Some(_unknown) => return unknown_table(),
@@ -173,6 +174,8 @@ struct Events {
     ends_at: Option<Instant>,
     /// Why nothing more comes of the table.
     unsubscribed: Option<String>,
+    /// Whether there is a table to be seen.
+    has_begun: bool,
     has_ended: bool,
     _kept: (Permit, TaskTrackerToken),
 }
@@ -200,6 +203,7 @@ impl Events {
             throttled_until: None,
             ends_at,
             unsubscribed: None,
+            has_begun: false,
             has_ended: false,
             _kept: kept,
             served,
@@ -298,6 +302,7 @@ impl Events {
             Ok(head) => head,
             Err(_control_frame) => return,
         };
+        self.has_begun |= head.r#type == "subscribed";
         if head.r#type == "unsubscribed" {
             self.unsubscribed = Some(head.reason.unwrap_or_default().to_owned());
         }

@@ -75,6 +75,7 @@ impl Subscriber {
 
     /// Begins with a snapshot.
     pub(super) fn start_over(&self, table: TableId, live: &mut LiveTable) {
+        metrics::joined("snapshot");
         self.announce(table, live, false);
         let seq = live.last_seq();
         let frame = live.snapshot(self.viewer, self.mailbox.wire);
@@ -89,6 +90,11 @@ impl Subscriber {
         live: &mut LiveTable,
         cursor: TableSeq,
     ) {
+        metrics::joined(match () {
+            () if live.is_archived() => "archive",
+            () if live.is_read_back(cursor) => "log",
+            () => "ring",
+        });
         self.announce(table, live, true);
         let now = Instant::now();
         let wire = self.mailbox.wire;
@@ -97,12 +103,11 @@ impl Subscriber {
         let mut view = (self.deliver == Deliver::Views).then(|| live.snapshot(self.viewer, wire));
         for (seq, frame) in live.commits_after(cursor, self.viewer, wire) {
             let then = view.take_if(|_| seq == last);
-            self.mailbox.push(table, TableFrame { seq, frame, then }, now);
+            self.mailbox.push_missed(table, TableFrame { seq, frame, then }, now);
         }
     }
 
     fn announce(&self, table: TableId, live: &LiveTable, recovered: bool) {
-        metrics::joined(recovered);
         let class = match self.viewer {
             Viewer::Seated(_) => Class::Seated,
             Viewer::Spectator => Class::Watched,

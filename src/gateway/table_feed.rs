@@ -1,6 +1,8 @@
 //! One followed table and its subscribers: who joins how, and what each is handed of every commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod state;
+
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,14 +10,18 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::live_table::{LiveTable, Resume, Taken};
+use state::{Phase, State};
+
+use super::live_table::{LiveTable, Missed, Taken};
 use super::mailbox::{ConnectionId, Mailbox};
 use super::outbox::{FeedId, TableFrame};
-use super::subscriber::{Join, Subscriber};
+use super::subscriber::Join;
 use super::wire::Wire;
 use crate::bus::Entry;
-use crate::catalog::{FannedOut, FoldError};
-use crate::domain::{Kind, PlayerId, PresenceChange, StreamSeq, TableId, Viewer, WorkerId};
+use crate::catalog::FoldError;
+use crate::domain::{
+    Kind, PlayerId, PresenceChange, StreamSeq, TableId, TableSeq, Viewer, WorkerId,
+};
 
 /// One followed table.
 ///
@@ -30,27 +36,6 @@ pub(super) struct Feed {
     state: Mutex<State>,
     /// Rung when there is something to do for the feed's task.
     bell: Notify,
-}
-
-#[derive(Debug)]
-struct State {
-    phase: Phase,
-    subscribers: BTreeMap<ConnectionId, Subscriber>,
-    /// Players with a seat and a connection here, as announced to the table's owner.
-    here: BTreeSet<PlayerId>,
-    /// What the owner has not been told yet. At most one line for each player.
-    notices: BTreeMap<PlayerId, PresenceChange>,
-    /// Since when nobody follows.
-    idle_since: Option<Instant>,
-}
-
-#[derive(Debug)]
-enum Phase {
-    /// The first read is under way; those who came share it.
-    Loading(Vec<Join>),
-    Live(Box<LiveTable>),
-    /// Whoever wants to join must make a new feed.
-    Closed,
 }
 
 /// The feed has closed: nothing was done.
@@ -73,18 +58,7 @@ pub(super) enum Fed {
 impl Feed {
     /// A feed that waits for its first read.
     pub(super) fn new(id: FeedId, table: TableId) -> Self {
-        Self {
-            id,
-            table,
-            state: Mutex::new(State {
-                phase: Phase::Loading(Vec::new()),
-                subscribers: BTreeMap::new(),
-                here: BTreeSet::new(),
-                notices: BTreeMap::new(),
-                idle_since: Some(Instant::now()),
-            }),
-            bell: Notify::new(),
-        }
+        Self { id, table, state: Mutex::new(State::new()), bell: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -101,7 +75,7 @@ impl Feed {
                 waiting.push(join);
             }
             Phase::Live(_) => {
-                state.admit(self.table, join);
+                state.admit(self.table, self.id, join);
                 self.ring_if_due(&state);
             }
         }
@@ -114,13 +88,16 @@ impl Feed {
         if let Phase::Loading(waiting) = &mut state.phase {
             waiting.retain(|join| join.mailbox.connection != connection);
         }
-        let Some(gone) = state.subscribers.remove(&connection) else {
+        let was_behind = state.is_behind(connection);
+        state.behind.retain(|join| join.mailbox.connection != connection);
+        let gone = state.subscribers.remove(&connection);
+        if gone.is_none() && !was_behind {
             return;
-        };
-        if gone.viewer.seat().is_some() {
+        }
+        if gone.is_some_and(|gone| gone.viewer.seat().is_some()) {
             state.note_presence();
         }
-        if state.subscribers.is_empty() {
+        if state.subscribers.is_empty() && state.behind.is_empty() {
             state.idle_since = Some(Instant::now());
             self.bell.notify_one();
         }
@@ -128,7 +105,7 @@ impl Feed {
     }
 
     fn ring_if_due(&self, state: &State) {
-        if !state.notices.is_empty() {
+        if !state.notices.is_empty() || !state.behind.is_empty() {
             self.bell.notify_one();
         }
     }
@@ -193,9 +170,37 @@ impl Feed {
         let waiting = std::mem::replace(&mut state.phase, Phase::Live(live));
         if let Phase::Loading(waiting) = waiting {
             for join in waiting {
-                state.admit(self.table, join);
+                state.admit(self.table, self.id, join);
             }
         }
+        self.ring_if_due(&state);
+    }
+
+    /// What is to be read from the log for those who are behind.
+    pub(super) fn missed(&self) -> Option<Missed> {
+        let mut state = self.lock();
+        let after = state.behind.iter().filter_map(|join| join.cursor).min()?;
+        let Phase::Live(live) = &mut state.phase else {
+            return None;
+        };
+        let missed = live.missed(after);
+        if missed.is_none() {
+            // By now it is here, or too far back.
+            state.admit_those_behind(self.table, self.id, TableSeq::ZERO);
+        }
+        missed
+    }
+
+    /// What was read: whoever waited for it is served, with a snapshot if it is not all there.
+    pub(super) fn on_found(&self, entries: &[Entry]) {
+        let mut state = self.lock();
+        let Phase::Live(live) = &mut state.phase else {
+            return;
+        };
+        live.take_missed(entries);
+        let first = entries.first().map_or(TableSeq::ZERO, |_| live.kept_since());
+        state.read_back_at = Some(Instant::now());
+        state.admit_those_behind(self.table, self.id, first);
         self.ring_if_due(&state);
     }
 
@@ -206,6 +211,10 @@ impl Feed {
             for join in waiting {
                 join.mailbox.drop_table(self.table, self.id, reason);
             }
+        }
+        for join in std::mem::take(&mut state.behind) {
+            join.mailbox.drop_table(self.table, self.id, reason);
+            state.subscribers.remove(&join.mailbox.connection);
         }
         for subscriber in std::mem::take(&mut state.subscribers).into_values() {
             subscriber.mailbox.drop_table(self.table, self.id, reason);
@@ -243,6 +252,7 @@ impl Feed {
     pub(super) fn announce_again(&self) {
         let mut state = self.lock();
         state.announce_all();
+        state.trim_if_due();
         self.ring_if_due(&state);
     }
 
@@ -284,6 +294,7 @@ impl Feed {
         match live.take(entry) {
             Taken::Commit(commit) => {
                 state.fan_out(self.table, commit.as_ref());
+                state.trim_if_due();
                 self.ring_if_due(state);
                 if let Some(reason) = commit.unread() {
                     return Fed::Poison(FoldError::Relayed(reason.to_owned()));
@@ -293,81 +304,5 @@ impl Feed {
             Taken::Archived | Taken::Old => Fed::Done,
             Taken::Poison(error) => Fed::Poison(error),
         }
-    }
-}
-
-impl State {
-    /// Only while the table is in memory.
-    fn admit(&mut self, table: TableId, join: Join) {
-        let Phase::Live(live) = &mut self.phase else {
-            return;
-        };
-        let cursor = join.cursor;
-        let subscriber = Subscriber::new(join, live);
-        match (live.resume(cursor), cursor) {
-            (Resume::Commits, Some(cursor)) => subscriber.start_after_cursor(table, live, cursor),
-            (Resume::Snapshot | Resume::Commits, _) => subscriber.start_over(table, live),
-        }
-        let has_seat = subscriber.viewer.seat().is_some();
-        let connection = subscriber.mailbox.connection;
-        let replaced = self.subscribers.insert(connection, subscriber);
-        self.idle_since = None;
-        let had_seat = replaced.is_some_and(|old| old.viewer.seat().is_some());
-        if had_seat || has_seat {
-            self.note_presence();
-        }
-    }
-
-    fn fan_out(&mut self, table: TableId, commit: &dyn FannedOut) {
-        let Phase::Live(live) = &mut self.phase else {
-            return;
-        };
-        let now = Instant::now();
-        let mut anyone_moved = false;
-        for subscriber in self.subscribers.values_mut() {
-            if commit.changes_seats() && subscriber.has_moved(live) {
-                anyone_moved = true;
-                subscriber.start_over(table, live);
-                continue;
-            }
-            subscriber.push(table, live, now);
-        }
-        if anyone_moved {
-            self.note_presence();
-        }
-        if commit.new_owner().is_some() {
-            // A new owner knows of nobody's presence.
-            self.announce_all();
-        }
-    }
-
-    fn announce_all(&mut self) {
-        for player in &self.here {
-            self.notices.insert(player.clone(), PresenceChange::Came);
-        }
-    }
-
-    /// Finds out who came and who went since the owner was last told.
-    fn note_presence(&mut self) {
-        let Phase::Live(live) = &self.phase else {
-            return;
-        };
-        let here: BTreeSet<PlayerId> = self
-            .subscribers
-            .values()
-            .filter(|subscriber| subscriber.viewer.seat().is_some())
-            .filter_map(|subscriber| subscriber.player.clone())
-            .collect();
-        for player in here.difference(&self.here) {
-            self.notices.insert(player.clone(), PresenceChange::Came);
-        }
-        for player in self.here.difference(&here) {
-            if live.seat_of(player).is_some() {
-                self.notices.insert(player.clone(), PresenceChange::Went);
-            } else {
-                self.notices.remove(player);
-            }
-        }
-        self.here = here;
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::envelope::Message;
+use super::envelope::{Message, VERSION};
 use crate::domain::{Closing, Kind, Seat, StreamSeq, SummarySeat, TableId, TableSeq, Timestamp};
 
 /// Version of rows and footers. A reader refuses a higher one.
@@ -196,6 +196,49 @@ pub struct ArchivedTable {
     pub events: Vec<ArchivedEvent>,
 }
 
+impl ArchivedTable {
+    /// The commits as they were in the log, but for what they answered, of which the archive has less. Nothing if it
+    /// does not have all of them.
+    pub fn envelopes(&self) -> Option<Vec<OpaqueEnvelope>> {
+        if self.status != Status::Archived {
+            return None;
+        }
+        let mut events = self.events.iter().peekable();
+        let mut at = self.opened_at;
+        let mut envelopes = Vec::new();
+        for number in 1..=self.commits {
+            let seq = TableSeq::new(number);
+            // A commit without events has no row.
+            let mut cause = cause_of("claim");
+            let mut happened = Vec::new();
+            while let Some(event) = events.next_if(|event| event.seq == seq) {
+                let mut fields: Map<String, Value> = serde_json::from_str(&event.data).ok()?;
+                fields.insert("type".to_owned(), event.kind.clone().into());
+                (at, cause) = (event.ts, cause_of(&event.actor));
+                happened.push(fields);
+            }
+            let commit = OpaqueCommit { seq, at, cause, events: happened };
+            let (table, kind) = (self.table_id, self.kind.clone());
+            envelopes.push(OpaqueEnvelope { v: VERSION, table, kind, commit });
+        }
+        events.next().is_none().then_some(envelopes)
+    }
+}
+
+/// What a commit answered, from [`ArchivedEvent::actor`]. A command has lost its id, and a rematch its table.
+fn cause_of(actor: &str) -> Map<String, Value> {
+    let (name, whose) = actor.split_once(':').unwrap_or((actor, ""));
+    let fields = match name {
+        "player" => {
+            vec![("type", "command".into()), ("player", whose.into()), ("id", "archived".into())]
+        }
+        "bot" => vec![("type", name.into()), ("seat", whose.parse().unwrap_or(0_u8).into())],
+        "clock" | "presence" => vec![("type", name.into())],
+        _ => vec![("type", "claim".into())],
+    };
+    fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
 /// One event of an archived game. Holds what was hidden during the game.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ArchivedEvent {
@@ -370,7 +413,7 @@ fn actor(cause: &Map<String, Value>) -> Option<String> {
 mod tests {
     use super::*;
     use crate::domain::{Cause, Commit, Lifecycle, TableEvent};
-    use crate::protocol::envelope::{Envelope, VERSION};
+    use crate::protocol::envelope::Envelope;
 
     fn date(text: &str) -> Date {
         text.parse().expect("a date")

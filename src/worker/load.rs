@@ -6,15 +6,13 @@ use tracing::{debug, error, info};
 use super::answer::LATER_MS;
 use super::tables::Worker;
 use super::verdict::SLOW_MS;
+use crate::bus::way_back::{WAY_BACK_MAX, way_back};
 use crate::bus::{Entry, ReadError, Stored};
 use crate::catalog::{FoldError, Referee, Rules};
 use crate::domain::{OpeningError, StreamSeq, TableSeq, Timestamp, WorkerId};
-use crate::protocol::envelope::{DecodeError, Message, Snapshot, VERSION, commit_seq};
+use crate::protocol::envelope::{DecodeError, Message, Snapshot, VERSION};
 use crate::protocol::request::Refusal;
 use crate::protocol::subject::Address;
-
-/// Up to how many commits are found from the last one back. Each takes a round trip of some 0.15 ms.
-const WAY_BACK_MAX: u64 = 64;
 
 /// A table as the log has it.
 pub(super) struct Loaded {
@@ -125,16 +123,15 @@ async fn from_commits(
 
 /// What stands at an address after a commit.
 ///
-/// Few commits are found from the last one back, one by one: the server finds each at once. Read from the
-/// front, it would look through all that other tables have appended since.
+/// Few commits are found from the last one back, see [`way_back`].
 async fn entries_after(
     worker: &Worker,
     address: &Address,
     after: StreamSeq,
     seq: TableSeq,
 ) -> Result<Vec<Entry>, Refusal> {
-    let way_back = way_back(worker, address, after, seq).await;
-    let entries = match way_back.map_err(|error| unreadable(&error))? {
+    let short_way = short_way(worker, address, after, seq).await;
+    let entries = match short_way.map_err(|error| unreadable(&error))? {
         Some(entries) => entries,
         None => {
             let entries = worker.bus.log.read(address.table, after.next()).await;
@@ -154,13 +151,13 @@ async fn entries_after(
 
 /// The entries after a commit, found from the last one back. Nothing if that is a long way, or if something
 /// on it does not lead further back.
-async fn way_back(
+async fn short_way(
     worker: &Worker,
     address: &Address,
     after: StreamSeq,
     seq: TableSeq,
 ) -> Result<Option<Vec<Entry>>, ReadError> {
-    let log = &worker.bus.log;
+    let log = &*worker.bus.log;
     let Some(newest) = log.newest(address).await? else {
         return Ok(None);
     };
@@ -170,30 +167,11 @@ async fn way_back(
     if newest.what == Stored::Tombstone {
         return Ok(Some(vec![newest]));
     }
-    // How long the way is, if every message on it is a commit.
-    let number = commit_seq(&newest.payload, address.table).map_or(u64::MAX, TableSeq::get);
-    let length = number.saturating_sub(seq.get());
-    if length > WAY_BACK_MAX {
-        return Ok(None);
-    }
-    let mut entries = vec![newest];
-    while let Some(first) = entries.last().filter(|first| first.previous > after) {
-        let is_lost = entries.len() as u64 >= length;
-        match if is_lost { None } else { log.entry(address, first.previous).await? } {
-            Some(before) => entries.push(before),
-            None => return Ok(None),
-        }
-    }
-    // A foreign message does not say what is before it, and is no commit.
-    let arrived = entries.last().is_some_and(|first| {
-        let number = commit_seq(&first.payload, address.table);
-        first.previous == after && number == Some(seq.next())
-    });
-    if !arrived {
-        return Ok(None);
-    }
-    entries.reverse();
-    Ok(Some(entries))
+    let entries = way_back(log, address, newest, seq, WAY_BACK_MAX).await?;
+    // Else it is another commit of this number than the one in the snapshot.
+    let arrives =
+        |entries: &Vec<Entry>| entries.first().is_some_and(|first| first.previous == after);
+    Ok(entries.filter(arrives))
 }
 
 /// A table's state as it is kept for whoever loads it next.

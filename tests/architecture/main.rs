@@ -22,6 +22,18 @@ const RULES: &[(&str, &[&str])] = &[
     ("protocol", &["tokio", "async_nats", "axum", "crate::bus", "crate::catalog"]),
     ("catalog", &["tokio", "async_nats", "axum", "crate::bus", "crate::games"]),
     ("bus", &["crate::worker", "crate::gateway", "crate::archiver", "crate::catalog"]),
+    (
+        "archive",
+        &[
+            "crate::worker",
+            "crate::gateway",
+            "crate::archiver",
+            "crate::games",
+            "crate::catalog",
+            "crate::bus",
+            "crate::cli",
+        ],
+    ),
     ("gateway", &["crate::worker", "crate::archiver", "crate::games", "crate::cli", ".decide("]),
     (
         "archiver",

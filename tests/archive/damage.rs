@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, PutMode};
-use tablecast::archiver::{ArchiverError, Reader, run};
+use tablecast::archive::Reader;
+use tablecast::archiver::{ArchiverError, run};
 use tablecast::bus::Stored;
 use tablecast::protocol::archive::{ArchivedTable, Status};
 use tablecast::protocol::envelope::Message;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
-use tablecast::archiver::{ListFilter, Reader};
+use tablecast::archive::{ListFilter, Reader};
 use tablecast::domain::TableId;
 use tablecast::protocol::archive::Status;
 

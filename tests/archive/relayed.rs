@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tablecast::archiver::{Purpose, Reader, StoreConfig, run};
+use tablecast::archive::{Purpose, Reader, StoreConfig};
+use tablecast::archiver::run;
 use tablecast::bus::{Bus, Stored};
 use tablecast::domain::{Closing, Seat, StreamSeq, TableId};
 use tablecast::protocol::archive::{ArchivedTable, Status};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use object_store::ObjectStore;
-use tablecast::archiver::{ListFilter, Purpose, Reader, StoreConfig};
+use tablecast::archive::{ListFilter, Purpose, Reader, StoreConfig};
 
 use crate::faults::{Faults, Plan};
 use crate::weed::{ACCESS_KEY, BUCKET, SECRET_KEY, Weed};

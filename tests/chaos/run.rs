@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
-use tablecast::archiver::{ListFilter, Purpose, Reader, StoreConfig};
+use tablecast::archive::{ListFilter, Purpose, Reader, StoreConfig};
 use tablecast::domain::{Identity, TableId};
 use tablecast::gateway::Tokens;
 use tablecast::runtime::clock::Clock;

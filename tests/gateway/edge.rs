@@ -15,7 +15,7 @@ async fn a_request_has_a_name_of_the_clients_choice_or_ours() {
     let stage = Stage::new(&[]).await;
     let id_of = async |given: &str| {
         let (_, head, _) =
-            call_with(&stage, "GET", "/v1/nothing", &[("X-Request-Id", given)], "").await;
+            call_with(stage.address, "GET", "/v1/nothing", &[("X-Request-Id", given)], "").await;
         header(&head, "x-request-id").expect("a name").to_owned()
     };
     assert_eq!(id_of("cart-7_b.2").await, "cart-7_b.2");
@@ -32,7 +32,7 @@ async fn pages_of_allowed_sites_may_read_answers_and_no_others() {
     let stage = Stage::new(&["--allow-origin=https://play.example"]).await;
     let ask = async |method, origin| {
         let headers = [("Origin", origin), ("Access-Control-Request-Method", "POST")];
-        let (status, head, _) = call_with(&stage, method, "/v1/games", &headers, "").await;
+        let (status, head, _) = call_with(stage.address, method, "/v1/games", &headers, "").await;
         let allowed = header(&head, "access-control-allow-origin").map(str::to_owned);
         (status, allowed, header(&head, "access-control-allow-methods").is_some())
     };
@@ -50,7 +50,7 @@ async fn what_is_long_is_compressed_for_those_who_ask_for_it() {
     for (accepted, encoding) in [("gzip", Some("gzip")), ("identity", None)] {
         for path in ["/assets/app.js", "/v1/openapi.json"] {
             let headers = [("Accept-Encoding", accepted)];
-            let (status, head, body) = call_with(&stage, "GET", path, &headers, "").await;
+            let (status, head, body) = call_with(stage.address, "GET", path, &headers, "").await;
             assert_eq!((status, header(&head, "content-encoding")), (200, encoding), "{path}");
             lengths.push(body.len());
         }
@@ -61,7 +61,7 @@ async fn what_is_long_is_compressed_for_those_who_ask_for_it() {
 #[tokio::test]
 async fn the_routes_are_described() {
     let stage = Stage::new(&[]).await;
-    let (status, head, body) = call_with(&stage, "GET", "/v1/openapi.json", &[], "").await;
+    let (status, head, body) = call_with(stage.address, "GET", "/v1/openapi.json", &[], "").await;
     assert_eq!((status, header(&head, "content-type")), (200, Some("application/json")));
     let described: Value = serde_json::from_slice(&body).expect("JSON");
     assert_eq!(described["openapi"], "3.1.0");

@@ -1,5 +1,7 @@
 //! The routes that are no WebSocket.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -13,19 +15,29 @@ pub(crate) async fn call(
     path: &str,
     body: &str,
 ) -> (u16, String, String) {
-    let (status, head, body) = call_with(stage, method, path, &[], body).await;
+    call_at(stage.address, method, path, body).await
+}
+
+/// The same at this gateway.
+async fn call_at(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> (u16, String, String) {
+    let (status, head, body) = call_with(address, method, path, &[], body).await;
     (status, head, String::from_utf8_lossy(&body).into_owned())
 }
 
 /// The same with these headers, and the body as it came.
 pub(crate) async fn call_with(
-    stage: &Stage,
+    address: SocketAddr,
     method: &str,
     path: &str,
     headers: &[(&str, &str)],
     body: &str,
 ) -> (u16, String, Vec<u8>) {
-    let mut tcp = TcpStream::connect(stage.address).await.expect("a listener");
+    let mut tcp = TcpStream::connect(address).await.expect("a listener");
     let mut request = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
     for (name, value) in headers {
         request += &format!("{name}: {value}\r\n");
@@ -43,7 +55,11 @@ pub(crate) async fn call_with(
 }
 
 pub(crate) async fn get(stage: &Stage, path: &str) -> (u16, Value) {
-    let (status, _, body) = call(stage, "GET", path, "").await;
+    get_at(stage.address, path).await
+}
+
+pub(crate) async fn get_at(address: SocketAddr, path: &str) -> (u16, Value) {
+    let (status, _, body) = call_at(address, "GET", path, "").await;
     (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
 }
 

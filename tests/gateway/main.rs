@@ -21,5 +21,6 @@ mod outage;
 mod owners;
 mod play;
 mod relay;
+mod resume;
 mod sse;
 mod stage;

@@ -81,7 +81,15 @@ async fn a_cursor_brings_exactly_what_was_missed() {
     assert_eq!(viewer.expect("commit").await["seq"], last - 1);
     assert_eq!(viewer.expect("commit").await["seq"], last);
 
-    for cursor in [last - 4 - 1, last + 1] {
+    // One more than is kept: the log has it.
+    let again = json!({ "type": "subscribe", "table": table, "cursor": last - 4 - 1 });
+    viewer.send(again).await;
+    assert_eq!(viewer.until("subscribed").await["recovered"], true);
+    for seq in last - 4..=last {
+        assert_eq!(viewer.expect("commit").await["seq"], seq);
+    }
+    // Before somebody sat down, and beyond the end.
+    for cursor in [1, last + 1] {
         let again = json!({ "type": "subscribe", "table": table, "cursor": cursor });
         viewer.send(again).await;
         assert_eq!(viewer.until("subscribed").await["recovered"], false, "{cursor}");

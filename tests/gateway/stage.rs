@@ -109,13 +109,7 @@ impl Stage {
     }
 
     pub(crate) fn token(&self, name: &str) -> String {
-        let tokens = Tokens::new(&SECRET.parse().expect("long enough"));
-        let identity = Identity {
-            player: format!("player-{name}").parse().expect("an id"),
-            name: name.to_owned(),
-        };
-        let hour = Duration::from_secs(3600);
-        tokens.issue(&identity, Clock::System.now(), hour).0
+        token(name)
     }
 
     /// What an operator is told of the gateway's connections; of one player's, if one is given.
@@ -152,11 +146,7 @@ impl Stage {
 
     /// At this gateway, which may be another than the stage's own.
     pub(crate) async fn player_at(&self, address: SocketAddr, name: &str) -> Socket {
-        let (mut socket, _) = Socket::connect(address, Some("tablecast.v1.json")).await;
-        socket.send(json!({ "type": "hello", "token": self.token(name) })).await;
-        let welcome = socket.expect("welcome").await;
-        assert_eq!(welcome["name"], name);
-        socket
+        player_at(address, name).await
     }
 
     /// A table of two that has begun: Nok in seat 0, Somchai in seat 1. Opened by Nok's connection.
@@ -170,6 +160,25 @@ impl Stage {
         nok.until("accepted").await;
         table
     }
+}
+
+fn token(name: &str) -> String {
+    let tokens = Tokens::new(&SECRET.parse().expect("long enough"));
+    let identity = Identity {
+        player: format!("player-{name}").parse().expect("an id"),
+        name: name.to_owned(),
+    };
+    let hour = Duration::from_secs(3600);
+    tokens.issue(&identity, Clock::System.now(), hour).0
+}
+
+/// A player's connection to the gateway at this address.
+pub(crate) async fn player_at(address: SocketAddr, name: &str) -> Socket {
+    let (mut socket, _) = Socket::connect(address, Some("tablecast.v1.json")).await;
+    socket.send(json!({ "type": "hello", "token": token(name) })).await;
+    let welcome = socket.expect("welcome").await;
+    assert_eq!(welcome["name"], name);
+    socket
 }
 
 /// Opens a table with an empty seat.

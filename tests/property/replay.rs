@@ -8,11 +8,13 @@ use rand_chacha::rand_core::SeedableRng;
 use serde_json::{Value, json};
 use tablecast::catalog::{Catalog, Drafted, FoldError, Referee, Replica};
 use tablecast::domain::{
-    Cause, CommandId, Commit, Dice, Game, Identity, Kind, Opening, PresenceChange, Seat, Seating,
-    StartRule, Status, TableEvent, TableId, TableOptions, TableSeq, Timestamp, TurnContext, Viewer,
+    Cause, Closing, CommandId, Commit, Dice, Game, Identity, Kind, Opening, PresenceChange, Seat,
+    Seating, StartRule, Status, TableEvent, TableId, TableOptions, TableSeq, Timestamp,
+    TurnContext, Viewer,
 };
 use tablecast::games::chess::{Chess, Event};
 use tablecast::games::liap_tui::LiapTui;
+use tablecast::protocol::archive::{self, ArchivedTable, OpaqueEnvelope};
 use tablecast::protocol::envelope::{Envelope, Message, SavedState, VERSION};
 use tablecast::protocol::frame::Format;
 
@@ -217,6 +219,10 @@ impl<G: Game> Table<G> {
             let cx = TurnContext { now: EPOCH, seed: [2; 32] };
             prop_assert!(game.open(table, opening, cause, &cx).is_ok(), "it cannot be opened");
         }
+        let saved = game.restore_replica(self.table, &referee.state());
+        let saved = saved.expect("a state of this version");
+        prop_assert!(game.restore_replica(self.table, &older).is_none());
+        let archived = self.as_archived();
         for viewer in (0..self.seats).map(|seat| Viewer::Seated(Seat(seat))) {
             for (viewer, format) in [viewer, Viewer::Spectator]
                 .into_iter()
@@ -226,9 +232,53 @@ impl<G: Game> Table<G> {
                     replica.snapshot(viewer, format),
                     self.replica.snapshot(viewer, format)
                 );
+                for other in [&saved, &archived] {
+                    prop_assert_eq!(
+                        other.snapshot(viewer, format),
+                        self.replica.snapshot(viewer, format)
+                    );
+                }
             }
         }
         Ok(())
+    }
+}
+
+impl<G: Game> Table<G> {
+    /// A gateway's side, from what the archive would have of it.
+    fn as_archived(&self) -> Box<dyn Replica> {
+        let events = self.log.iter().flat_map(|payload| {
+            let envelope = OpaqueEnvelope::decode(payload, self.table).expect("a commit");
+            envelope.commit.into_events().expect("all have a type")
+        });
+        let archived = ArchivedTable {
+            table_id: self.table,
+            kind: self.kind.clone(),
+            rules_version: G::RULES_VERSION,
+            status: archive::Status::Archived,
+            reason: None,
+            closing: Closing::Finished,
+            opened_at: EPOCH,
+            started_at: None,
+            ended_at: EPOCH,
+            duration_ms: None,
+            commits: self.log.len() as u64,
+            players: vec![],
+            winners: vec![],
+            scores: vec![],
+            dead_letters: vec![],
+            events: events.collect(),
+        };
+        let envelopes = archived.envelopes().expect("it is all there");
+        let mut payloads = envelopes.iter().map(OpaqueEnvelope::encode);
+        let first = payloads.next().expect("a first commit");
+        let game = self.rules.get(&self.kind).expect("a game");
+        let replica = game.replica(self.table, &first, EPOCH);
+        let (mut replica, _) = replica.expect("a first commit");
+        for payload in payloads {
+            replica.fold(&payload, EPOCH).expect("the next commit");
+        }
+        replica
     }
 }
 

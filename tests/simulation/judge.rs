@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
-use tablecast::archiver::{ListFilter, Reader};
+use tablecast::archive::{ListFilter, Reader};
 use tablecast::domain::TableId;
 use tablecast::protocol::archive::ArchivedTable;
 

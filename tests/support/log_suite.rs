@@ -216,6 +216,8 @@ pub(crate) async fn the_last_entry_leads_back_to_the_first(bus: &Bus, other: &Bu
         }
     }
     assert_eq!(entry.previous, StreamSeq::ZERO);
+    let newest = other.log.newest_of(address.table).await.expect("read");
+    assert_eq!(newest.as_ref(), read.last());
     // Of another table, or of none.
     let foreign = other.log.newest(&between).await.expect("read").expect("an entry").seq;
     assert_eq!(other.log.entry(&address, foreign).await.expect("read"), None);
@@ -223,6 +225,7 @@ pub(crate) async fn the_last_entry_leads_back_to_the_first(bus: &Bus, other: &Bu
     assert_eq!(other.log.entry(&address, beyond).await.expect("read"), None);
     let (unknown, _) = table_of(bus, 0).await;
     assert_eq!(other.log.newest(&unknown).await.expect("read"), None);
+    assert_eq!(other.log.newest_of(unknown.table).await.expect("read"), None);
 }
 
 pub(crate) async fn followed_entries_come_in_order_and_chain(bus: &Bus, other: &Bus) {

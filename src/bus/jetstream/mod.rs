@@ -74,6 +74,13 @@ impl EventLog for JetStream {
         Ok(message.and_then(|message| entry::of_table(message, address.table)))
     }
 
+    async fn newest_of(&self, table: TableId) -> Result<Option<Entry>, ReadError> {
+        let stream = subject::events_stream(table.shard(self.shards));
+        let filter = subject::evt_of_any_kind(table, self.shards);
+        let message = read::newest(&self.client, &stream, &filter).await?;
+        Ok(message.and_then(|message| entry::of_table(message, table)))
+    }
+
     async fn entry(&self, address: &Address, at: StreamSeq) -> Result<Option<Entry>, ReadError> {
         let stream = subject::events_stream(address.shard);
         let message = read::at(&self.client, &stream, at.get()).await?;

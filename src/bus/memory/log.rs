@@ -88,6 +88,7 @@ impl EventLog for MemoryLog {
 
     async fn read(&self, table: TableId, from: StreamSeq) -> Result<Vec<Entry>, ReadError> {
         self.reach().await?;
+        self.connection.faults.count_read();
         let mut streams = self.connection.streams();
         let shard = streams.shard(table.shard(self.shards()))?;
         Ok(shard.entries(table, from))

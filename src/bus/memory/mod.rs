@@ -94,6 +94,7 @@ struct Switches {
     live_delay: Duration,
     acks_to_lose: u32,
     copies_to_drop: u32,
+    reads: u64,
 }
 
 /// A network with one connection, on the system's clock.
@@ -152,6 +153,15 @@ impl Faults {
     /// Makes the log refuse whatever is to be stored, as a full stream does.
     pub fn set_full(&self, full: bool) {
         self.switches().full = full;
+    }
+
+    /// How often the log was read by this connection.
+    pub fn reads(&self) -> u64 {
+        self.switches().reads
+    }
+
+    pub(super) fn count_read(&self) {
+        self.switches().reads += 1;
     }
 
     /// Makes everything that is sent take this long to arrive.

@@ -25,7 +25,8 @@ use nats_server::NatsServer;
 use super::gateway::listen;
 use super::relay::RelayArgs;
 use super::{Role, print};
-use crate::archiver::{self, ArchiverConfig, Purpose, Reader, StoreConfig};
+use crate::archive::{Purpose, Reader, StoreConfig};
+use crate::archiver::{self, ArchiverConfig};
 use crate::bus::connect::{NatsConfig, connect};
 use crate::bus::durability::Durability;
 use crate::domain::{TableId, TableSeq};
@@ -137,7 +138,7 @@ impl Roles {
         let page = format!("http://{}/", listener.local_addr()?);
         let nats = if args.nats_url.is_some() { nats_at(url)? } else { own_nats_at(url)? };
         let bus = connect(&nats, "tablecast dev").await?;
-        let store = StoreConfig::directory(data_dir.join("archive")).open(Purpose::Write)?;
+        let store = StoreConfig::directory(archive_dir(data_dir)).open(Purpose::Write)?;
         let entropy = Entropy::from_os();
         let stop = CancellationToken::new();
         let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
@@ -193,6 +194,10 @@ fn data_dir(dir: &Path) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(dir)
         .and_then(|()| dir.canonicalize())
         .with_context(|| format!("cannot write under {}: choose another --data-dir", dir.display()))
+}
+
+fn archive_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("archive")
 }
 
 async fn play(
@@ -253,7 +258,9 @@ async fn count_objects(store: &Arc<dyn ObjectStore>) -> anyhow::Result<usize> {
 fn gateway_config(args: &DevArgs, data_dir: &Path) -> anyhow::Result<GatewayConfig> {
     let secret = token_secret(&data_dir.join("token-secret"))?;
     let (bind, port) = (args.listen.bind.to_string(), args.listen.port.to_string());
-    let options = ["--bind", &bind, "--port", &port, "--token-secret", &secret, "--guest-tokens"];
+    let archive = archive_dir(data_dir).display().to_string();
+    let mut options = vec!["--bind", &bind, "--port", &port, "--token-secret", &secret];
+    options.extend(["--guest-tokens", "--archive-url", &archive]);
     Ok(from_args::<GatewayConfig>(&options)?)
 }
 

@@ -7,10 +7,11 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::super::metrics;
-use super::super::outbox::{Hold, Next};
+use super::super::outbox::{FeedId, Hold, Next};
 use super::super::wire::Frame;
 use super::super::ws::socket::Written;
 use super::{Connection, Ending, OWN_FRAMES_MAX};
+use crate::domain::TableId;
 use crate::protocol::close::CloseCode;
 
 /// What is handed to the socket before the outbox is asked again: what is there can be neither replaced nor
@@ -73,14 +74,20 @@ impl Connection {
         let dropped = outbox.take_dropped();
         let closing = outbox.closing();
         drop(outbox);
+        self.forget(dropped);
+        closing.map_or(Ok(()), |code| Err(Ending::Closed(code)))
+    }
+
+    fn forget(&mut self, dropped: Vec<(TableId, FeedId)>) {
         for (table, feed) in dropped {
             // The client may follow the table again by now, through another feed.
-            if self.presence.feeds.get(&table).is_some_and(|other| other.id == feed) {
-                self.presence.feeds.remove(&table);
+            if self.presence.feeds.get(&table).is_some_and(|other| other.id == feed)
+                && let Some(feed) = self.presence.feeds.remove(&table)
+            {
+                feed.leave(self.mailbox.connection);
                 self.session.on_dropped(table);
             }
         }
-        closing.map_or(Ok(()), |code| Err(Ending::Closed(code)))
     }
 
     /// Takes what may go out now from the outbox, as far as the socket has room.
@@ -129,7 +136,10 @@ impl Connection {
             }
         };
         self.may_read = outbox.own_waiting() < OWN_FRAMES_MAX;
+        // What was the end of a table is on its way.
+        let dropped = outbox.take_dropped();
         drop(outbox);
+        self.forget(dropped);
         self.served.sent.increment((self.socket.waiting().0 - before) as u64);
         filled
     }

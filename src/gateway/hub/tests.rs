@@ -2,23 +2,31 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::archive::{Reader, columns, objects};
 use crate::bus::memory::{self, Faults};
 use crate::bus::{Append, Bus};
 use crate::catalog::{Catalog, Referee};
 use crate::domain::{
-    Cause, Identity, Opening, Seat, Seating, StartRule, Status, TableOptions, TableSeq, Timestamp,
-    TurnContext,
+    Cause, Identity, Opening, Seat, Seating, StartRule, Status, StreamSeq, TableOptions, TableSeq,
+    Timestamp, TurnContext,
 };
+use crate::gateway::archived::Archived;
 use crate::gateway::breaker::Breaker;
 use crate::gateway::hidden_number::HiddenNumber;
 use crate::gateway::mailbox::{ConnectionId, Mailbox};
 use crate::gateway::outbox::{Next, OutboxLimits};
 use crate::gateway::owners::{CareLimits, For, Owners};
 use crate::gateway::throttle::Rate;
+use crate::protocol::archive::{
+    self, ArchivedTable, Footer, FooterTable, ObjectKey, OpaqueEnvelope,
+};
+use crate::protocol::envelope::{Message, Snapshot, Tombstone, VERSION};
 use crate::protocol::frame::Deliver;
 use crate::protocol::subject::Address;
 use crate::runtime::clock::Clock;
@@ -45,6 +53,10 @@ struct Playing {
 
 impl Scene {
     fn new() -> Self {
+        Self::with_archive(None)
+    }
+
+    fn with_archive(archived: Option<Archived>) -> Self {
         let (bus, faults) = memory::bus(NonZeroU16::MIN);
         let catalog = Catalog::new().with::<HiddenNumber>();
         let clock = Clock::simulated(Timestamp::from_millis(1_795_000_000_000));
@@ -60,6 +72,7 @@ impl Scene {
             owners: Arc::clone(&owners),
             breaker: Breaker::new(clock.now()),
             reads: Semaphore::new(1),
+            archived,
             ring_len: 4,
             linger: LINGER,
             gateway: "g1".into(),
@@ -144,6 +157,23 @@ impl Scene {
 }
 
 impl Playing {
+    /// As its worker would save it.
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            v: VERSION,
+            table: self.table,
+            kind: self.address.kind.clone(),
+            rules: 1,
+            last: self.last,
+            worker: "w".parse().unwrap(),
+            state: self.referee.state(),
+        }
+    }
+
+    async fn save(&self, bus: &Bus) {
+        bus.snapshots.save(&self.address, self.snapshot().encode()).await.unwrap();
+    }
+
     async fn store(&mut self, bus: &Bus, payload: Bytes) {
         let append = Append {
             address: self.address.clone(),
@@ -225,8 +255,144 @@ async fn the_ring_holds_what_it_says_and_no_more() {
     scene.join(&mailbox, playing.table, Some(5));
     let missed = ["subscribed 9", "commit 6", "commit 7", "commit 8", "commit 9"];
     assert_eq!(frames(&mailbox, &feed, 5).await, missed);
+    // What is older is asked of the log.
     scene.join(&mailbox, playing.table, Some(4));
-    assert_eq!(frames(&mailbox, &feed, 2).await, ["subscribed 9", "snapshot 9"]);
+    assert_eq!(frames(&mailbox, &feed, 2).await, ["subscribed 9", "commit 5"]);
+}
+
+/// How often the log is read while each of these tables is followed by so many, in three waves.
+async fn reads_for(scene: &Scene, tables: &[Playing], followers: u64) -> u64 {
+    let before = scene.faults.reads();
+    let mut number = 0;
+    for cursor in [None, Some(7), Some(3)] {
+        let mut followed = Vec::new();
+        for playing in tables {
+            for _ in 0..followers {
+                number += 1;
+                let mailbox = Scene::mailbox(number);
+                let feed = scene.join(&mailbox, playing.table, cursor);
+                followed.push((mailbox, feed));
+            }
+        }
+        for (mailbox, feed) in &followed {
+            let first = frames(mailbox, feed, 2).await;
+            let then = cursor.map_or("snapshot 8".to_owned(), |at| format!("commit {}", at + 1));
+            assert_eq!(first, ["subscribed 8".to_owned(), then]);
+        }
+        for (mailbox, feed) in followed {
+            feed.leave(mailbox.connection);
+        }
+    }
+    scene.faults.reads() - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_resumes_of_a_hundred_tables_read_each_of_them_once() {
+    let scene = Scene::new();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _local = ::metrics::set_default_local_recorder(&recorder);
+    let mut tables = Vec::new();
+    for _ in 0..100 {
+        let mut playing = scene.open().await;
+        for number in 2..=8 {
+            scene.say(&mut playing, number).await;
+        }
+        playing.save(&scene.bus).await;
+        tables.push(playing);
+    }
+    // With one follower in each wave: the last entry, and the five before it that the second wave and the third miss.
+    let of_few = reads_for(&scene, &tables[..10], 1).await;
+    let of_many = reads_for(&scene, &tables[10..], 37).await;
+    assert_eq!((of_few, of_many), (10 * 6, 90 * 6));
+    let counted = metrics.render();
+    let line = r#"tablecast_gateway_loads_total{from="snapshot"} 100"#;
+    assert!(counted.contains(line), "{counted}");
+    let line = r#"tablecast_gateway_joins_total{from="log"}"#;
+    assert!(counted.contains(line), "{counted}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_are_behind_miss_nothing_that_happens_while_the_log_is_read() {
+    let scene = Scene::new();
+    let mut playing = scene.open().await;
+    for number in 2..=20 {
+        scene.say(&mut playing, number).await;
+    }
+    let early = Scene::mailbox(1);
+    let feed = scene.join(&early, playing.table, None);
+    frames(&early, &feed, 2).await;
+    scene.faults.set_delay(Duration::from_millis(40));
+    let (behind, view) = (Scene::mailbox(2), Scene::mailbox(3));
+    scene.join(&behind, playing.table, Some(5));
+    let join = Join {
+        mailbox: Arc::clone(&view),
+        player: None,
+        cursor: Some(TableSeq::new(5)),
+        deliver: Deliver::Views,
+    };
+    scene.hub.join(playing.table, &join);
+    // Whoever only draws needs none of them.
+    assert_eq!(frames(&view, &feed, 2).await, ["subscribed 20", "snapshot 20"]);
+    for number in 21..=30 {
+        scene.say(&mut playing, number).await;
+        assert_eq!(frames(&early, &feed, 1).await, [format!("commit {number}")]);
+    }
+    let seen = frames(&behind, &feed, 26).await;
+    let at: u64 = seen[0].trim_start_matches("subscribed ").parse().unwrap();
+    assert!(at > 20, "some of it happened meanwhile: {seen:?}");
+    let missed: Vec<_> = (6..=30).map(|number| format!("commit {number}")).collect();
+    assert_eq!(seen[1..], missed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_cannot_be_read_makes_a_snapshot_of_a_resume() {
+    let scene = Scene::new();
+    let mut playing = scene.open().await;
+    for number in 2..=20 {
+        scene.say(&mut playing, number).await;
+    }
+    let mailbox = Scene::mailbox(1);
+    let feed = scene.join(&mailbox, playing.table, None);
+    frames(&mailbox, &feed, 2).await;
+    scene.faults.set_outage(true);
+    scene.join(&mailbox, playing.table, Some(5));
+    assert_eq!(frames(&mailbox, &feed, 2).await, ["subscribed 20", "snapshot 20"]);
+    // Who leaves meanwhile is not waited for, and keeps nothing in memory.
+    let gone = Scene::mailbox(2);
+    scene.join(&gone, playing.table, Some(6));
+    feed.leave(gone.connection);
+    feed.leave(mailbox.connection);
+    scene.faults.set_outage(false);
+    tokio::time::sleep(LINGER * 2).await;
+    assert!(!scene.hub.needs_owner(playing.table));
+    assert!(matches!(gone.lock().next(tokio::time::Instant::now()), Next::Nothing));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_a_snapshot_costs_nothing_but_time() {
+    let scene = Scene::new();
+    for damage in ["version", "position", "bytes", "kind"] {
+        let mut playing = scene.open().await;
+        for number in 2..=10 {
+            scene.say(&mut playing, number).await;
+        }
+        let mut snapshot = playing.snapshot();
+        for number in 11..=12 {
+            scene.say(&mut playing, number).await;
+        }
+        match damage {
+            "version" => snapshot.state.game_version += 1,
+            "position" => snapshot.last = StreamSeq::new(1),
+            "kind" => snapshot.kind = "chess".parse().unwrap(),
+            _ => snapshot.state.bytes.truncate(5),
+        }
+        scene.bus.snapshots.save(&playing.address, snapshot.encode()).await.unwrap();
+        let mailbox = Scene::mailbox(1);
+        let feed = scene.join(&mailbox, playing.table, Some(9));
+        let seen = frames(&mailbox, &feed, 4).await;
+        assert_eq!(seen, ["subscribed 12", "commit 10", "commit 11", "commit 12"], "{damage}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -332,6 +498,88 @@ async fn a_claim_that_is_seen_settles_what_was_going_to_be_asked() {
     playing.store(&scene.bus, claim.payload).await;
     frames(&mailbox, &feed, 1).await;
     assert_eq!(scene.owners.orphans(), 0);
+}
+
+/// A store that has the table, and the tombstone that leads there.
+async fn archive(playing: &Playing, bus: &Bus, store: &dyn ObjectStore) {
+    let entries = bus.log.read(playing.table, StreamSeq::ZERO).await.unwrap();
+    let events = entries.iter().flat_map(|entry| {
+        let envelope = OpaqueEnvelope::decode(&entry.payload, playing.table).unwrap();
+        envelope.commit.into_events().unwrap()
+    });
+    let summary = playing.referee.summary().unwrap();
+    let (table, kind) = (playing.table, playing.address.kind.clone());
+    let (last_seq, epoch) = (playing.referee.last_seq(), summary.ended_at);
+    let row = ArchivedTable {
+        table_id: table,
+        kind: kind.clone(),
+        rules_version: 1,
+        status: archive::Status::Archived,
+        reason: None,
+        closing: summary.closing,
+        opened_at: table.opened_at(),
+        started_at: summary.started_at,
+        ended_at: summary.ended_at,
+        duration_ms: None,
+        commits: last_seq.get(),
+        players: summary.players.clone(),
+        winners: summary.winners.clone(),
+        scores: summary.scores.clone(),
+        dead_letters: vec![],
+        events: events.collect(),
+    };
+    let first = StreamSeq::new(1);
+    let key = ObjectKey { date: archive::Date::of(epoch), epoch, shard: 0, first };
+    let (status, last) = (row.status, playing.last);
+    let tables = vec![FooterTable { id: table, kind: kind.clone(), status, last_seq, last }];
+    let footer = Footer { epoch, shard: 0, first, last: first, dead_letters: vec![], tables };
+    let object = columns::encode(&[row], &footer);
+    store.put(&objects::path(&key), object.into()).await.unwrap();
+    let tombstone =
+        Tombstone { v: VERSION, table, kind, last_seq, object: key.to_string(), at: epoch };
+    let ttl = Duration::from_secs(3600);
+    bus.log.bury(&playing.address, playing.last, tombstone.encode(), ttl).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_game_of_the_archive_is_read_once_for_everyone_and_then_told_to_the_end() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let archived = Archived::new(Reader::new(Arc::clone(&store)));
+    let scene = Scene::with_archive(Some(archived));
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let _local = ::metrics::set_default_local_recorder(&recorder);
+    let mut playing = scene.open().await;
+    for number in (0..100).rev() {
+        scene.say(&mut playing, number).await;
+    }
+    archive(&playing, &scene.bus, &*store).await;
+    let mut followed = Vec::new();
+    for number in 0..50 {
+        let mailbox = Scene::mailbox(number);
+        followed.push((scene.join(&mailbox, playing.table, Some(1)), mailbox));
+    }
+    assert!(matches!(scene.hub.spectator_snapshot(playing.table).await, Ok(Known::Table(_))));
+    for (feed, mailbox) in &followed {
+        // More than an outbox takes of a table that is played.
+        let seen = frames(mailbox, feed, 102).await;
+        assert_eq!((seen[0].as_str(), seen[1].as_str()), ("subscribed 101", "commit 2"));
+        assert_eq!(seen[100..], ["commit 101", "unsubscribed archived"]);
+        assert_eq!(mailbox.lock().take_dropped(), [(playing.table, feed.id)]);
+        feed.leave(mailbox.connection);
+    }
+    // It needs nobody, and goes once nobody looks.
+    assert!(!scene.hub.needs_owner(playing.table));
+    tokio::time::sleep(LINGER).await;
+    assert!(followed[0].0.spectator_snapshot().is_none());
+    // Others are told from memory.
+    let late = Scene::mailbox(99);
+    let feed = scene.join(&late, playing.table, None);
+    let seen = frames(&late, &feed, 3).await;
+    assert_eq!(seen, ["subscribed 101", "snapshot 101", "unsubscribed archived"]);
+    let counted = metrics.render();
+    let line = r#"tablecast_gateway_archive_reads_total{result="found"} 1"#;
+    assert!(counted.contains(line), "{counted}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::turns::Class;
-use super::{Frame, OutboxLimits, Pushed, TableFrame, push_first_exactly};
+use super::{FeedId, Frame, OutboxLimits, Pushed, TableFrame, push_first_exactly};
 use crate::gateway::throttle::{Bucket, BucketTime};
 
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(super) struct Waiting {
     /// A `subscribed` frame, which goes before everything else of its table and is never conflated.
     head: Option<Frame>,
     body: Body,
+    /// What is sent last of all, after which the table is not followed any more.
+    end: Option<Box<(Frame, FeedId)>>,
     pub(super) class: Class,
     pub(super) has_turn: bool,
 }
@@ -38,6 +40,7 @@ impl Body {
 /// What is to go out first of a table.
 pub(super) enum First {
     Frame(Frame, Option<Frame>),
+    End(Box<(Frame, FeedId)>),
     SnapshotDue,
     Nothing,
 }
@@ -49,6 +52,7 @@ impl Waiting {
             holds_token: false,
             head: None,
             body: Body::EMPTY,
+            end: None,
             class,
             has_turn: false,
         }
@@ -58,11 +62,17 @@ impl Waiting {
     pub(super) fn start_anew(&mut self, subscribed: Frame) {
         self.head = Some(subscribed);
         self.body = Body::EMPTY;
+        self.end = None;
+    }
+
+    /// Sends this last of all.
+    pub(super) fn end_with(&mut self, unsubscribed: Frame, feed: FeedId) {
+        self.end = Some(Box::new((unsubscribed, feed)));
     }
 
     pub(super) fn is_empty(&self) -> bool {
         let no_body = matches!(&self.body, Body::Frames { frames, .. } if frames.is_empty());
-        self.head.is_none() && no_body
+        self.head.is_none() && no_body && self.end.is_none()
     }
 
     /// Frames and bytes; a snapshot that is due counts as a frame of none.
@@ -84,6 +94,7 @@ impl Waiting {
     pub(super) fn push(
         &mut self,
         frame: TableFrame,
+        frames_max: usize,
         limits: &OutboxLimits,
         now: Instant,
     ) -> Pushed {
@@ -95,7 +106,7 @@ impl Waiting {
             "commits of one table come in order"
         );
         let more = frame.bytes();
-        let too_many = frames.len() >= limits.frames_per_table;
+        let too_many = frames.len() >= frames_max;
         let too_big = !frames.is_empty() && *bytes + more > limits.bytes_per_table;
         let too_old =
             frames.front().is_some_and(|(since, _)| now.duration_since(*since) > limits.age);
@@ -135,7 +146,7 @@ impl Waiting {
             return First::SnapshotDue;
         };
         let Some((_, first)) = frames.pop_front() else {
-            return First::Nothing;
+            return self.end.take().map_or(First::Nothing, First::End);
         };
         *bytes -= first.bytes();
         self.holds_token = false;

@@ -131,7 +131,6 @@ async fn the_gauge_says_how_many_are_behind_and_why() {
 /// Run it with `cargo test --lib gateway::overseer -- --ignored --nocapture`.
 #[tokio::test]
 #[ignore = "a measurement"]
-#[expect(clippy::print_stdout, reason = "the measurement's result")]
 async fn a_look_at_ten_thousand_connections() {
     let overseer = overseer();
     let table = TableId::new(Timestamp::from_millis(1), [1; 10]);

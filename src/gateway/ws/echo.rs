@@ -86,7 +86,7 @@ async fn serve() {
     let address: SocketAddr = address.parse().expect("an address and a port");
     let listener = TcpListener::bind(address).await.expect("a free port");
     let router = Router::new().route("/", get(ws));
-    let patience = Duration::from_secs(10);
+    let patience = Duration::from_secs(60);
     let times = accept::Times { head: patience, slow: patience };
     accept::serve(listener, router, times, CancellationToken::new()).await;
 }

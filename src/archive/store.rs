@@ -13,6 +13,8 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
+use super::reader::Reader;
+
 /// Where the archive is.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Archive store")]
@@ -20,7 +22,46 @@ pub struct StoreConfig {
     /// Where the archive is: a directory (a path, or `file:///srv/archive`) or `s3://bucket/prefix`.
     #[arg(id = "store", long = "store", value_name = "URL", env = "TABLECAST_STORE")]
     pub url: StoreUrl,
+    /// How to get in.
+    #[command(flatten)]
+    pub access: StoreAccess,
+}
 
+/// Where a gateway finds tables that are over.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Archive store")]
+pub struct ArchiveConfig {
+    /// Where the archive is, as for the archiver: tables that are over are shown from there. Without it they are
+    /// answered as `archived`.
+    #[arg(
+        id = "archive_url",
+        long = "archive-url",
+        value_name = "URL",
+        env = "TABLECAST_GATEWAY_ARCHIVE_URL"
+    )]
+    pub url: Option<StoreUrl>,
+    /// How to get in.
+    #[command(flatten)]
+    pub access: StoreAccess,
+}
+
+impl ArchiveConfig {
+    /// Opens the archive for reading, if there is one.
+    ///
+    /// # Errors
+    /// As [`StoreConfig::open`].
+    pub fn open(&self) -> Result<Option<Reader>, StoreError> {
+        let Some(url) = self.url.clone() else {
+            return Ok(None);
+        };
+        let store = StoreConfig { url, access: self.access.clone() };
+        Ok(Some(Reader::new(store.open(Purpose::Read)?)))
+    }
+}
+
+/// What it takes to use a store.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct StoreAccess {
     /// The address of an S3 store that is not AWS, as in `https://s3.example.org:8333`.
     #[arg(long, value_name = "URL", env = "TABLECAST_S3_ENDPOINT")]
     pub s3_endpoint: Option<String>,
@@ -196,15 +237,7 @@ impl Purpose {
 impl StoreConfig {
     /// A directory, for a process that decides by itself where its archive is.
     pub fn directory(path: PathBuf) -> Self {
-        Self {
-            url: StoreUrl::Directory(path),
-            s3_endpoint: None,
-            s3_region: String::new(),
-            s3_allow_http: false,
-            s3_access_key_id: None,
-            s3_secret_access_key: None,
-            s3_session_token: None,
-        }
+        Self { url: StoreUrl::Directory(path), access: StoreAccess::default() }
     }
 
     /// Opens the store. Makes a missing directory, but does not talk to a remote store yet.
@@ -239,17 +272,19 @@ impl StoreConfig {
         // The HTTP client takes its cryptography from the process; another role may have set it already.
         rustls::crypto::ring::default_provider().install_default().ok();
         let url = self.url.clone();
-        let (Some(id), Some(secret)) = (&self.s3_access_key_id, &self.s3_secret_access_key) else {
+        let (Some(id), Some(secret)) =
+            (&self.access.s3_access_key_id, &self.access.s3_secret_access_key)
+        else {
             return Err(StoreError::NoCredentials { url });
         };
         let (max_retries, retry_timeout, request_timeout) = purpose.limits();
         let client = ClientOptions::new()
-            .with_allow_http(self.s3_allow_http)
+            .with_allow_http(self.access.s3_allow_http)
             .with_connect_timeout(Duration::from_secs(2))
             .with_timeout(request_timeout);
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(bucket)
-            .with_region(&self.s3_region)
+            .with_region(&self.access.s3_region)
             .with_access_key_id(&id.0)
             .with_secret_access_key(&secret.0)
             .with_client_options(client)
@@ -258,11 +293,11 @@ impl StoreConfig {
                 max_retries,
                 retry_timeout,
             });
-        if let Some(token) = &self.s3_session_token {
+        if let Some(token) = &self.access.s3_session_token {
             builder = builder.with_token(&token.0);
         }
-        if let Some(endpoint) = &self.s3_endpoint {
-            if endpoint.starts_with("http://") && !self.s3_allow_http {
+        if let Some(endpoint) = &self.access.s3_endpoint {
+            if endpoint.starts_with("http://") && !self.access.s3_allow_http {
                 let endpoint = endpoint.clone();
                 return Err(StoreError::NoTls { url, endpoint });
             }
@@ -314,9 +349,9 @@ mod tests {
         config.url = "s3://games".parse().expect("a store");
         let error = config.open(Purpose::Read).expect_err("no keys");
         assert!(matches!(error, StoreError::NoCredentials { .. }), "{error}");
-        config.s3_access_key_id = Some(Secret("id".to_owned()));
-        config.s3_secret_access_key = Some(Secret("hush".to_owned()));
-        config.s3_endpoint = Some("http://localhost:8333".to_owned());
+        config.access.s3_access_key_id = Some(Secret("id".to_owned()));
+        config.access.s3_secret_access_key = Some(Secret("hush".to_owned()));
+        config.access.s3_endpoint = Some("http://localhost:8333".to_owned());
         let error = config.open(Purpose::Read).expect_err("no TLS");
         assert!(matches!(error, StoreError::NoTls { .. }), "{error}");
         assert!(!format!("{config:?}").contains("hush"));

@@ -73,7 +73,7 @@ fn event_fields() -> Fields {
 }
 
 /// An object's bytes. The footer lists the tables in the order of the rows.
-pub(super) fn encode(rows: &[ArchivedTable], footer: &Footer) -> Bytes {
+pub fn encode(rows: &[ArchivedTable], footer: &Footer) -> Bytes {
     let mut object = Vec::new();
     let in_memory = "rows of our own schema can be written to memory";
     let mut writer =

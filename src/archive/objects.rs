@@ -29,17 +29,17 @@ pub enum ObjectError {
 
 impl ObjectError {
     /// Whether there is no such object.
-    pub(super) fn is_absent(&self) -> bool {
+    pub fn is_absent(&self) -> bool {
         matches!(self, Self::Store(object_store::Error::NotFound { .. }))
     }
 }
 
-pub(super) fn path(key: &ObjectKey) -> Path {
+pub fn path(key: &ObjectKey) -> Path {
     Path::from(key.to_string())
 }
 
 /// The days that have batches, newest first.
-pub(super) async fn dates(store: &dyn ObjectStore) -> Result<Vec<Date>, object_store::Error> {
+pub async fn dates(store: &dyn ObjectStore) -> Result<Vec<Date>, object_store::Error> {
     let listing = store.list_with_delimiter(Some(&Path::from(LIVE))).await?;
     let names = listing.common_prefixes.iter().filter_map(Path::filename);
     let mut dates: Vec<Date> =
@@ -49,7 +49,7 @@ pub(super) async fn dates(store: &dyn ObjectStore) -> Result<Vec<Date>, object_s
 }
 
 /// The batches of a day, in no order.
-pub(super) async fn keys(
+pub async fn keys(
     store: &dyn ObjectStore,
     date: Date,
 ) -> Result<Vec<ObjectKey>, object_store::Error> {
@@ -62,10 +62,7 @@ pub(super) async fn keys(
 }
 
 /// What an object says of itself: one request, unless it holds very many tables.
-pub(super) async fn footer(
-    store: &dyn ObjectStore,
-    key: &ObjectKey,
-) -> Result<Footer, ObjectError> {
+pub async fn footer(store: &dyn ObjectStore, key: &ObjectKey) -> Result<Footer, ObjectError> {
     let damaged = |source| ObjectError::Damaged { key: *key, source };
     let mut wanted = FOOTER_BYTES;
     loop {
@@ -84,6 +81,6 @@ pub(super) async fn footer(
 }
 
 /// A whole object.
-pub(super) async fn whole(store: &dyn ObjectStore, key: &ObjectKey) -> Result<Bytes, ObjectError> {
+pub async fn whole(store: &dyn ObjectStore, key: &ObjectKey) -> Result<Bytes, ObjectError> {
     Ok(store.get(&path(key)).await?.bytes().await?)
 }

@@ -51,13 +51,38 @@ impl Reader {
         let Some((key, index)) = self.place(table).await? else {
             return Ok(None);
         };
+        self.row(key, index).await
+    }
+
+    /// A game with all its events from the object that is said to hold it; nothing if that does not.
+    ///
+    /// # Errors
+    /// If the store does not answer, or the object is damaged.
+    pub async fn get_from(
+        &self,
+        key: &ObjectKey,
+        table: TableId,
+    ) -> Result<Option<ArchivedTable>, ObjectError> {
+        match self.find(table, vec![*key]).await {
+            Ok(Some((key, index))) => self.row(key, index).await,
+            Ok(None) => Ok(None),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn row(
+        &self,
+        key: ObjectKey,
+        index: usize,
+    ) -> Result<Option<ArchivedTable>, ObjectError> {
         let object = objects::whole(&*self.store, &key).await?;
         let damaged = |source| ObjectError::Damaged { key, source };
         decode::row(object, index).map_err(damaged)
     }
 
     /// The object that holds a game.
-    pub(super) async fn locate(&self, table: TableId) -> Result<Option<ObjectKey>, ObjectError> {
+    pub async fn locate(&self, table: TableId) -> Result<Option<ObjectKey>, ObjectError> {
         let place = self.place(table).await?;
         Ok(place.map(|(key, _)| key))
     }
