@@ -36,7 +36,7 @@ use crate::protocol::frame::Format;
 use crate::protocol::subject::Address;
 use crate::protocol::{archive, relay as relayed, request};
 
-/// Takes any bytes.
+/// Takes any bytes. Panics if they break something.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, under which `tests/fuzz/corpus` has what it begins with.
