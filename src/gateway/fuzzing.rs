@@ -36,8 +36,11 @@ use crate::protocol::frame::Format;
 use crate::protocol::subject::Address;
 use crate::protocol::{archive, relay as relayed, request};
 
+/// Takes any bytes. Panics if they break something.
+pub type Target = fn(&[u8]);
+
 /// Every target by its name, under which `tests/fuzz/corpus` has what it begins with.
-pub const TARGETS: &[(&str, fn(&[u8]))] = &[
+pub const TARGETS: &[(&str, Target)] = &[
     ("frames", frames),
     ("handshake", handshake),
     ("cursors", cursors),
@@ -117,10 +120,8 @@ fn decode(wire: Wire, reads: &mut dyn Iterator<Item = &[u8]>) -> (Vec<Said>, Opt
     for read in reads {
         let taken = decoder.take(&mut read.to_vec(), |message| {
             said.push(Said::of(message));
-            match message {
-                Message::Close(_) => ControlFlow::Break(()),
-                _ => ControlFlow::Continue(()),
-            }
+            let is_last = matches!(message, Message::Close(_));
+            if is_last { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         match taken {
             Ok(ControlFlow::Continue(())) => {}
@@ -164,7 +165,12 @@ fn serve(wire: Wire, said: &[Said]) {
                 Action::Reply(frame) => assert!(Frame::of(wire, &frame).len() > 2),
                 Action::Ask(ask) => drop(session.on_answered(ask.table())),
                 Action::Close(_) => return,
-                _ => {}
+                Action::Follow { .. }
+                | Action::Unfollow { .. }
+                | Action::WatchLobby
+                | Action::UnwatchLobby
+                | Action::FindKey(_)
+                | Action::Ping => {}
             }
         }
     }

@@ -15,6 +15,8 @@ const MASKED: u8 = 0x80;
 const MASK_BYTES: usize = 4;
 /// The largest payload of a control frame.
 const CONTROL_BYTES_MAX: usize = 125;
+/// Fragments of a message that hold nothing: nobody needs them, and no other limit counts them.
+const EMPTY_FRAGMENTS_MAX: u8 = 64;
 /// A buffer that is empty and larger than this is given back.
 const KEPT_BYTES_MAX: usize = 1024;
 
@@ -136,12 +138,14 @@ pub(in crate::gateway) struct Decoder {
     begun: Option<Begun>,
     /// The fragments so far.
     fragments: Vec<u8>,
+    /// How many of them were empty.
+    empty_fragments: u8,
 }
 
 impl Decoder {
     /// For messages of at most so many bytes.
     pub(in crate::gateway) fn new(bytes_max: usize, may_deflate: bool) -> Self {
-        Self { bytes_max, may_deflate, partial: Vec::new(), begun: None, fragments: Vec::new() }
+        Self { bytes_max, may_deflate, ..Self::default() }
     }
 
     /// Takes what was read, and hands out each message that it completes, until `on` breaks. Unmasks in place.
@@ -246,9 +250,14 @@ impl Decoder {
         let begun = self.begun.unwrap_or(Begun { opcode, is_deflated: header.is_deflated });
         if !header.is_last {
             self.begun = Some(begun);
+            self.empty_fragments += u8::from(payload.is_empty());
+            if self.empty_fragments > EMPTY_FRAGMENTS_MAX {
+                return Err(Fault::Protocol);
+            }
             self.fragments.extend_from_slice(payload);
             return Ok(ControlFlow::Continue(()));
         }
+        self.empty_fragments = 0;
         if self.begun.take().is_none() {
             return self.whole(begun, payload, on);
         }

@@ -5,12 +5,14 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
 use futures_util::future::poll_fn;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::super::accept;
 use super::super::wire::{Frame, Wire};
@@ -22,10 +24,10 @@ use super::socket::{Socket, with_read_buffer};
 const BYTES_MAX: usize = 16 << 20;
 const SEND_BUFFER: usize = 64 << 10;
 
-async fn ws(handshake: Handshake) -> Response {
+async fn ws(State(connections): State<TaskTracker>, handshake: Handshake) -> Response {
     let wire = handshake.wire(true).expect("no sub-protocol is offered");
     let (response, upgrading) = handshake.accept(wire);
-    tokio::spawn(async move {
+    connections.spawn(async move {
         if let Some((stream, early)) = upgrading.finish().await {
             // Fails if the client is gone, as in some cases it is.
             echo(stream, early, wire).await.ok();
@@ -82,10 +84,11 @@ fn answer(
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "serves until it is killed, at the address in TABLECAST_ECHO: `make autobahn` does that"]
 async fn serve() {
+    #[expect(clippy::disallowed_methods, reason = "a test has no command line of its own")]
     let address = std::env::var("TABLECAST_ECHO").expect("an address in TABLECAST_ECHO");
     let address: SocketAddr = address.parse().expect("an address and a port");
     let listener = TcpListener::bind(address).await.expect("a free port");
-    let router = Router::new().route("/", get(ws));
+    let router = Router::new().route("/", get(ws)).with_state(TaskTracker::new());
     let patience = Duration::from_secs(60);
     let times = accept::Times { head: patience, slow: patience };
     accept::serve(listener, router, times, CancellationToken::new()).await;

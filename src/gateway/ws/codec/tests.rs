@@ -113,6 +113,12 @@ fn what_breaks_the_protocol_is_refused() {
     // The header alone is enough: nobody waits for a gigabyte to refuse it.
     let huge = [0x82, 0xff, 0, 0, 0, 0x40, 0, 0, 0, 0];
     assert_eq!(decode(&[&huge], false).1, Some(Fault::TooBig));
+    let nothing = masked(0x00, b"").repeat(EMPTY_FRAGMENTS_MAX.into());
+    let beginning = masked(0x01, b"");
+    assert_eq!(decode(&[&beginning, &nothing], false).1, Some(Fault::Protocol));
+    let (fewer, end) = (&nothing[..nothing.len() / 2], masked(0x80, b"x"));
+    let again = [&beginning, fewer, &end].concat().repeat(3);
+    assert_eq!(decode(&[&again], false), (vec![Owned::Text(b"x".to_vec()); 3], None));
     let not_text = [masked(0x81, &[0xff]), masked(0x88, &[0x03, 0xe8, 0xff])];
     for bytes in not_text {
         assert_eq!(decode(&[&bytes], false).1, Some(Fault::NotUtf8));
