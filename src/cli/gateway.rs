@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use super::relay::RelayArgs;
 use super::{Role, print};
@@ -34,17 +34,27 @@ pub(super) async fn run(args: GatewayArgs, role: Role) -> anyhow::Result<()> {
         Err(mistake) => super::usage_error(&mistake.to_string()),
     };
     let bus = connect(&args.nats, "tablecast gateway").await?;
-    let listener = listen(&args.gateway).await?;
+    let listener = listen(&args.gateway)?;
     print::line(&format!("page: http://{}/", listener.local_addr()?))?;
     let time = (Clock::System, Entropy::from_os());
     gateway::run(args.gateway, listener, bus, catalog, time, metrics, stop).await?;
     Ok(())
 }
 
+/// Connections that may wait to be accepted. A storm fills a short queue within a few ms, and whoever finds it full tries again
+/// a whole second later. The system has the last word (`net.core.somaxconn`).
+const BACKLOG: u32 = 16_384;
+
 /// Binds where the config says, so that the caller knows the port before anything is served.
-pub(super) async fn listen(config: &GatewayConfig) -> anyhow::Result<TcpListener> {
+pub(super) fn listen(config: &GatewayConfig) -> anyhow::Result<TcpListener> {
     let address = SocketAddr::new(config.bind, config.port);
-    TcpListener::bind(address).await.with_context(|| {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().with_context(|| {
         format!("cannot listen on {address}: choose another with --bind and --port")
     })
 }

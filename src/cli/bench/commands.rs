@@ -121,7 +121,7 @@ impl Roles {
             Ok(worker::run(config, bus, worker_catalog, time, worker_stop).await?)
         });
         let config = from_args::<GatewayConfig>(GATEWAY)?;
-        let listener = crate::cli::gateway::listen(&config).await?;
+        let listener = crate::cli::gateway::listen(&config)?;
         let address = listener.local_addr()?.to_string();
         let bus = connect(nats, "bench gateway").await?;
         let (metrics, gateway_stop) = (role.metrics.clone(), stop.clone());

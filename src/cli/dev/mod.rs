@@ -134,7 +134,7 @@ impl Roles {
         role: &Role,
     ) -> anyhow::Result<Self> {
         let gateway = gateway_config(args, data_dir)?;
-        let listener = listen(&gateway).await?;
+        let listener = listen(&gateway)?;
         let page = format!("http://{}/", listener.local_addr()?);
         let nats = if args.nats_url.is_some() { nats_at(url)? } else { own_nats_at(url)? };
         let bus = connect(&nats, "tablecast dev").await?;
