@@ -6,7 +6,7 @@ use super::Role;
 use super::admin::{self, AdminConfig};
 use crate::archive::{Purpose, StoreConfig};
 use crate::archiver::{self, ArchiverConfig};
-use crate::bus::connect::{NatsConfig, connect};
+use crate::bus::connect::NatsConfig;
 use crate::runtime::clock::Clock;
 
 /// Options of `tablecast archiver`.
@@ -24,7 +24,9 @@ pub(super) struct ArchiverArgs {
 
 pub(super) async fn run(args: ArchiverArgs, role: Role) -> anyhow::Result<()> {
     let store = args.store.open(Purpose::Write)?;
-    let bus = connect(&args.nats, "tablecast archiver").await?;
+    let Some(bus) = role.connect(&args.nats, "tablecast archiver").await? else {
+        return Ok(());
+    };
     let stop = role.stop.clone();
     let work = async {
         let result = archiver::run(args.archiver, bus, store, Clock::System, stop.clone()).await;

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 use super::relay::RelayArgs;
 use super::{Role, print};
-use crate::bus::connect::{NatsConfig, connect};
+use crate::bus::connect::NatsConfig;
 use crate::gateway::{self, GatewayConfig};
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
@@ -28,12 +28,14 @@ pub(super) async fn run(args: GatewayArgs, role: Role) -> anyhow::Result<()> {
     if let Err(mistake) = args.gateway.validate() {
         super::usage_error(&mistake.to_string());
     }
-    let Role { catalog, metrics, stop } = role;
-    let catalog = match args.relay.add_to(catalog) {
+    let catalog = match args.relay.add_to(role.catalog.clone()) {
         Ok(catalog) => catalog,
         Err(mistake) => super::usage_error(&mistake.to_string()),
     };
-    let bus = connect(&args.nats, "tablecast gateway").await?;
+    let Some(bus) = role.connect(&args.nats, "tablecast gateway").await? else {
+        return Ok(());
+    };
+    let Role { metrics, stop, .. } = role;
     let listener = listen(&args.gateway)?;
     print::line(&format!("page: http://{}/", listener.local_addr()?))?;
     let time = (Clock::System, Entropy::from_os());

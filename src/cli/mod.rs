@@ -20,9 +20,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-use crate::bus::connect::NatsConfig;
+use crate::bus::Bus;
+use crate::bus::connect::{ConnectError, NatsConfig, connect};
 use crate::catalog::Catalog;
-use crate::runtime::shutdown::cancel_on_signal;
+use crate::runtime::shutdown::StopSignals;
 use crate::runtime::telemetry::{self, LogConfig};
 
 /// The backbone of multiplayer games on NATS.
@@ -72,6 +73,22 @@ impl Command {
             Self::Dev(_) | Self::Archive(_) | Self::Token(_) | Self::Bench(_) => None,
         }
     }
+
+    /// Whether it has something to finish when it is asked to stop. Everything else just ends.
+    fn winds_down(&self) -> bool {
+        match self {
+            Self::Dev(_)
+            | Self::Worker(_)
+            | Self::Gateway(_)
+            | Self::Archiver(_)
+            | Self::Bench(_) => true,
+            Self::Tables(_)
+            | Self::Connections(_)
+            | Self::Archive(_)
+            | Self::Streams(_)
+            | Self::Token(_) => false,
+        }
+    }
 }
 
 /// Runs the command line with these games. The whole `main` of a binary.
@@ -91,13 +108,17 @@ pub fn main(catalog: Catalog) -> ExitCode {
         Err(error) => return fail(&error.into()),
     };
     let result = runtime.block_on(async {
+        // Before anything else: a signal must not end a role that is still starting as if it had crashed.
+        let signals = StopSignals::take_over()?;
         let stop = CancellationToken::new();
         let role = Role { catalog, metrics: metrics.clone(), stop: stop.clone() };
+        let just_ends = !cli.command.winds_down();
         let run = run(cli.command, role);
         tokio::select! {
             result = run => result,
+            () = stop.cancelled(), if just_ends => Err(anyhow::anyhow!("interrupted")),
             never = telemetry::upkeep(metrics) => match never {},
-            result = cancel_on_signal(stop) => result.map_err(Into::into),
+            never = signals.cancel(stop.clone()) => match never {},
         }
     });
     match result {
@@ -112,6 +133,16 @@ struct Role {
     catalog: Catalog,
     metrics: metrics_exporter_prometheus::PrometheusHandle,
     stop: CancellationToken,
+}
+
+impl Role {
+    /// Connects to NATS; nothing if it is asked to stop before that.
+    async fn connect(&self, nats: &NatsConfig, name: &str) -> Result<Option<Bus>, ConnectError> {
+        tokio::select! {
+            bus = connect(nats, name) => bus.map(Some),
+            () = self.stop.cancelled() => Ok(None),
+        }
+    }
 }
 
 async fn run(command: Command, role: Role) -> anyhow::Result<()> {

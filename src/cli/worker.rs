@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::Role;
 use super::admin::{self, AdminConfig};
-use crate::bus::connect::{NatsConfig, connect};
+use crate::bus::connect::NatsConfig;
 use crate::runtime::clock::Clock;
 use crate::runtime::entropy::Entropy;
 use crate::worker::{self, WorkerConfig};
@@ -21,7 +21,9 @@ pub(super) struct WorkerArgs {
 }
 
 pub(super) async fn run(args: WorkerArgs, role: Role) -> anyhow::Result<()> {
-    let bus = connect(&args.nats, "tablecast worker").await?;
+    let Some(bus) = role.connect(&args.nats, "tablecast worker").await? else {
+        return Ok(());
+    };
     let time = (Clock::System, Entropy::from_os());
     let work = async {
         let result = worker::run(args.worker, bus, role.catalog, time, role.stop.clone()).await;

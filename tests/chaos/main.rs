@@ -30,7 +30,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use tablecast::runtime::shutdown::cancel_on_signal;
+use tablecast::runtime::shutdown::StopSignals;
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -59,12 +59,13 @@ fn main() -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let is_good = runtime.expect("threads").block_on(async {
+        let signals = StopSignals::take_over().expect("signals");
         let asked_to_stop = CancellationToken::new();
         tokio::select! {
             is_good = all(options) => is_good,
             // What was started is killed as it is dropped: stopped processes would outlive a Ctrl-C.
             () = asked_to_stop.cancelled() => false,
-            _twice = cancel_on_signal(asked_to_stop.clone()) => false,
+            never = signals.cancel(asked_to_stop.clone()) => match never {},
         }
     });
     if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -11,7 +11,7 @@ use tablecast::bus::connect::{NatsConfig, connect};
 use tablecast::bus::{Bus, EventLog};
 use tablecast::runtime::clock::Clock;
 use tablecast::runtime::entropy::Entropy;
-use tablecast::runtime::shutdown::cancel_on_signal;
+use tablecast::runtime::shutdown::StopSignals;
 use tablecast::worker::{self, WorkerConfig};
 use tokio_util::sync::CancellationToken;
 
@@ -96,10 +96,11 @@ async fn run(line: Line) -> anyhow::Result<()> {
         Fault::DoubleTimeout => real,
     };
     let bus = Bus { log, ..bus };
+    let signals = StopSignals::take_over()?;
     let stop = CancellationToken::new();
     let time = (Clock::System, Entropy::from_os());
     tokio::select! {
         result = worker::run(worker, bus, catalog, time, stop.clone()) => Ok(result?),
-        result = cancel_on_signal(stop) => Ok(result?),
+        never = signals.cancel(stop) => match never {},
     }
 }

@@ -10,7 +10,7 @@ import msgpack
 import pytest
 from conftest import UNTHROTTLED, Roles
 from players import Frame, Gone, Player, assert_continuous, connected, guest
-from programs import NATS_SERVER, PATIENCE, TABLECAST, poll_async, run, tablecast
+from programs import NATS_SERVER, PATIENCE, TABLECAST, Programs, free_port, poll, poll_async, run, tablecast
 
 
 async def archived(roles: Roles, table: str) -> dict[str, Any]:
@@ -421,11 +421,20 @@ async def test_roles_stop_when_the_server_is_gone(roles: Roles) -> None:
         table = await client.open(seats=["me", "bot", "bot", "bot"])
         await client.subscribe(table, deliver="views")
         await Player(table).play(client, until=is_awaited)
+        await poll_async(lambda: any("archiving to" in line for line in archiver.log()), "the archiver archives")
         roles.nats.program.kill()
         for program in (gateway.program, archiver, worker):
             program.process.send_signal(signal.SIGTERM)
         for program in (gateway.program, archiver, worker):
             assert program.wait(15) in (0, 1), program.log()[-5:]
+
+
+def test_a_role_that_still_waits_for_the_server_stops(programs: Programs) -> None:
+    nowhere = ("--nats-url", f"nats://127.0.0.1:{free_port()}", "--nats-wait", "10m")
+    waiting = [programs.tablecast("worker", *nowhere), programs.tablecast("archiver", *nowhere, "--store", "archive")]
+    for program in waiting:
+        poll(lambda: any("waiting for a NATS server" in line for line in program.log()), "it waits")
+        assert program.stop(15) == 0, program.log()[-5:]
 
 
 async def test_a_clean_stop_hands_over_and_tells_clients_to_come_back(roles: Roles) -> None:
