@@ -145,9 +145,18 @@ pub struct Append {
     /// Who appends.
     pub worker: WorkerId,
     /// The command that the commit answers, for operators.
-    pub command: Option<CommandId>,
+    pub command: Option<Origin>,
     /// The envelope.
     pub payload: Bytes,
+}
+
+/// Where a command came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The client's id of the command.
+    pub command: CommandId,
+    /// The HTTP request by which its sender is connected, if a gateway said so.
+    pub request: Option<String>,
 }
 
 /// One stored message of a table.

@@ -103,7 +103,7 @@ enum Offered {
 
 impl Dispatcher {
     /// Takes one command to its end: the frame for whoever sent it.
-    pub(super) async fn ask(&self, ask: Ask) -> ServerFrame {
+    pub(super) async fn ask(&self, ask: Ask, request: Arc<str>) -> ServerFrame {
         let started = Instant::now();
         let (id, table, is_open) = match &ask {
             Ask::Open { id, .. } => (id.clone(), self.entropy.table_id(self.clock.now()), true),
@@ -113,7 +113,7 @@ impl Dispatcher {
         let opens = is_open.then_some(table);
         let is_listed = |table| self.board.lists(table);
         let verdict = match self.players.admit(&player, opens, started, is_listed) {
-            Ok(()) => self.verdict(table, ask).await,
+            Ok(()) => self.verdict(table, ask, &request).await,
             Err(refusal) => Verdict::Rejected(refusal),
         };
         if is_open && is_not_opened(&verdict) {
@@ -123,7 +123,7 @@ impl Dispatcher {
         frame_of(id, table, is_open, verdict)
     }
 
-    async fn verdict(&self, table: TableId, ask: Ask) -> Verdict {
+    async fn verdict(&self, table: TableId, ask: Ask, request: &str) -> Verdict {
         let Ok(_room) = self.room.try_acquire() else {
             metrics::command_shed();
             let message = "too many commands wait at this gateway";
@@ -133,10 +133,11 @@ impl Dispatcher {
         let _counted = CountedUntilDropped::new();
         let decided = async {
             match ask {
-                Ask::Open { id, by, wish } => self.open(table, by, id, wish).await,
+                Ask::Open { id, by, wish } => self.open(table, by, id, wish, request).await,
                 Ask::Command { id, by, command, .. } => {
                     let gateway = Some(self.gateway.as_ref().to_owned());
-                    let request = CommandRequest { by, id, command, gateway };
+                    let request = Some(request.to_owned());
+                    let request = CommandRequest { by, id, command, gateway, request };
                     self.command(table, TableRequest::Command(request)).await
                 }
             }

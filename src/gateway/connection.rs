@@ -43,11 +43,12 @@ pub(super) async fn run(
     early: Bytes,
     wire: Wire,
     client: IpAddr,
+    request: Arc<str>,
     served: Arc<Served>,
 ) {
     metrics::connected();
     let _counted = CountedUntilDropped;
-    let mut connection = Connection::new(stream, wire, client, served);
+    let mut connection = Connection::new(stream, wire, client, request, served);
     let begun = connection.on_bytes(&mut early.to_vec());
     // A view of the buffer that the request was read into.
     drop(early);
@@ -100,6 +101,8 @@ struct Connection {
     held_up: Option<Hold>,
     /// Whether the client takes the answers to what it sends.
     may_read: bool,
+    /// The name of the request that opened the socket.
+    request: Arc<str>,
     served: Arc<Served>,
 }
 
@@ -139,7 +142,13 @@ struct Due {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, wire: Wire, client: IpAddr, served: Arc<Served>) -> Self {
+    fn new(
+        stream: TcpStream,
+        wire: Wire,
+        client: IpAddr,
+        request: Arc<str>,
+        served: Arc<Served>,
+    ) -> Self {
         let id = ConnectionId(served.next_connection.fetch_add(1, Ordering::Relaxed));
         let mailbox = Arc::new(Mailbox::new(id, wire, Some(client), served.outbox));
         let (limits, tokens) = (served.session, served.tokens.clone());
@@ -162,6 +171,7 @@ impl Connection {
             throttled_until: None,
             held_up: None,
             may_read: true,
+            request,
             served,
         }
     }
@@ -344,7 +354,9 @@ impl Connection {
 
     fn ask(&mut self, ask: Ask) {
         let table = ask.table();
-        let dispatcher = Arc::clone(&self.served.dispatcher);
-        self.asked.push(Box::pin(async move { Answer::Verdict(table, dispatcher.ask(ask).await) }));
+        let (dispatcher, request) =
+            (Arc::clone(&self.served.dispatcher), Arc::clone(&self.request));
+        let asked = async move { Answer::Verdict(table, dispatcher.ask(ask, request).await) };
+        self.asked.push(Box::pin(asked));
     }
 }

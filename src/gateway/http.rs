@@ -161,7 +161,7 @@ async fn ws(
     let connection = async move {
         if let Some((stream, early)) = upgrading.finish().await {
             // Boxed: while one waits to be upgraded, it needs no room for a connection.
-            Box::pin(connection::run(stream, early, wire, client, served)).await;
+            Box::pin(connection::run(stream, early, wire, client, id, served)).await;
         }
         drop(permit);
     };

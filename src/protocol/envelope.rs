@@ -23,6 +23,8 @@ pub mod header {
     pub const WORKER: &str = "Tc-Worker";
     /// The client's id of the command that a commit answers.
     pub const COMMAND: &str = "Tc-Command";
+    /// The name of the HTTP request by which the command's sender is connected.
+    pub const REQUEST: &str = "Tc-Request";
 }
 
 /// `Tc-Type` of a completion marker.

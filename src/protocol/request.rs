@@ -30,6 +30,9 @@ pub struct OpenRequest {
     pub seats: Vec<Seating>,
     /// The host's seat; none for a table of the house.
     pub host: Option<crate::domain::Seat>,
+    /// As in [`CommandRequest::request`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 /// `tc.cmd.<table>`: something for the table's owner.
@@ -54,6 +57,9 @@ pub struct CommandRequest {
     /// The gateway that it came by: there its player is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<String>,
+    /// The name of the HTTP request that opened the socket it came by, which finds it again in every log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }
 
 /// What became of a command.

@@ -13,10 +13,10 @@ use super::deadman::DeadMan;
 use super::load::{Loaded, load, refuse_other_rules, unreadable};
 use super::table_actor::{ROLL_CALL, TableActor};
 use super::tables::{NoPlace, Place, Worker};
-use crate::bus::{Append, AppendError, RequestError};
+use crate::bus::{Append, AppendError, Origin, RequestError};
 use crate::catalog::{Drafted, Referee};
 use crate::domain::{
-    Cause, CommandId, Kind, Opening, Status, StreamSeq, TableId, TableSeq, Timestamp, WorkerId,
+    Cause, Kind, Opening, Status, StreamSeq, TableId, TableSeq, Timestamp, WorkerId,
 };
 use crate::protocol::envelope::{Envelope, Message};
 use crate::protocol::request::{
@@ -68,9 +68,9 @@ async fn try_open(worker: &Worker, kind: &Kind, payload: &[u8]) -> Result<TableS
     };
     let cause = Cause::Command { player: request.by.player.clone(), id: request.id.clone() };
     let (referee, draft) = rules.open(request.table, opening, cause, &worker.turn())?;
-    let id = Some(request.id.clone());
+    let origin = Origin { command: request.id.clone(), request: request.request.clone() };
     let (switch, rings_at) = DeadMan::first(worker.clock.now());
-    let appended = append(worker, &address, StreamSeq::ZERO, &draft, id);
+    let appended = append(worker, &address, StreamSeq::ZERO, &draft, Some(origin));
     let (appended, ()) = tokio::join!(appended, set_alarm(worker, &address, rings_at));
     match appended {
         Ok(at) => {
@@ -257,7 +257,7 @@ pub(super) async fn append(
     address: &Address,
     after: StreamSeq,
     draft: &Drafted,
-    command: Option<CommandId>,
+    command: Option<Origin>,
 ) -> Result<StreamSeq, AppendError> {
     // Unlike any other: a commit drafted anew by the same worker for the same place is another one.
     let nonce = u64::from_le_bytes(worker.entropy.bytes());

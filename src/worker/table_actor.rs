@@ -18,9 +18,9 @@ use super::desk::{Desk, Waiting, next_request};
 use super::presence::{Became, Connection, Presences};
 use super::tables::{Place, Worker};
 use super::{adoption, finish, handover, sleep, successor};
-use crate::bus::{AppendError, MailError};
+use crate::bus::{AppendError, MailError, Origin};
 use crate::catalog::{Drafted, Referee};
-use crate::domain::{CommandId, FollowUp, Seat, Status, StreamSeq, Timestamp};
+use crate::domain::{FollowUp, Seat, Status, StreamSeq, Timestamp};
 use crate::protocol::frame::LobbyEntry;
 use crate::protocol::request::Refusal;
 use crate::protocol::subject::{self, Address};
@@ -265,11 +265,7 @@ impl TableActor {
     }
 
     /// Sends a draft to the log. Until the log has it, nothing has happened.
-    pub(super) fn begin(
-        &mut self,
-        draft: Drafted,
-        asked: Option<(Waiting, CommandId)>,
-    ) -> UnderWay {
+    pub(super) fn begin(&mut self, draft: Drafted, asked: Option<(Waiting, Origin)>) -> UnderWay {
         let began = self.desk.worker.now();
         self.busy_at = began.timer;
         let (asked, command) = asked.unzip();

@@ -11,7 +11,7 @@ use super::agenda::ASK_AGAIN;
 use super::answer::{LATER_MS, answer, moved, unavailable};
 use super::desk::Waiting;
 use super::table_actor::{Next, TableActor, UnderWay};
-use crate::bus::{AppendError, Reply};
+use crate::bus::{AppendError, Origin, Reply};
 use crate::catalog::Drafted;
 use crate::domain::{CreditReason, Status, TableSeq};
 use crate::protocol::request::{
@@ -30,11 +30,17 @@ impl TableActor {
             Ok(TableRequest::Who) => return self.on_who(asked.replies).await,
             Ok(TableRequest::Command(command)) => {
                 self.note_acting(&command);
+                debug!(
+                    table.id = %self.desk.address.table, command.id = %command.id,
+                    request.id = command.request.as_deref(), "judges a command"
+                );
                 match self.referee.verdict_on(&command.by.player, &command.id) {
                     Some(seq) => Ok(seq),
                     None => match self.decide(&command) {
                         Ok(Some(draft)) => {
-                            return Ok(Some(self.begin(draft, Some((asked, command.id)))));
+                            let CommandRequest { id, request, .. } = command;
+                            let origin = Origin { command: id, request };
+                            return Ok(Some(self.begin(draft, Some((asked, origin)))));
                         }
                         Ok(None) => {
                             let seq = self.referee.last_seq();

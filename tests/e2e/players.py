@@ -202,12 +202,18 @@ def new_id() -> str:
 
 @contextlib.asynccontextmanager
 async def connected(
-    socket_url: str, token: str | None = None, wire_format: str = "json"
+    socket_url: str, token: str | None = None, wire_format: str = "json", headers: dict[str, str] | None = None
 ) -> AsyncIterator[Client]:
     """A connection that has been welcomed, and has said who it is if it has a token."""
     subprotocols = [SUBPROTOCOLS[wire_format]]
     async with connect(
-        socket_url, subprotocols=subprotocols, max_size=2**24, max_queue=None, ping_interval=None, proxy=None
+        socket_url,
+        subprotocols=subprotocols,
+        additional_headers=headers,
+        max_size=2**24,
+        max_queue=None,
+        ping_interval=None,
+        proxy=None,
     ) as socket:
         assert socket.subprotocol == subprotocols[0]
         client = Client(socket, wire_format)

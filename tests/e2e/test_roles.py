@@ -429,6 +429,24 @@ async def test_roles_stop_when_the_server_is_gone(roles: Roles) -> None:
             assert program.wait(15) in (0, 1), program.log()[-5:]
 
 
+async def test_a_request_is_found_again_from_the_socket_to_the_log(roles: Roles) -> None:
+    roles.worker("w1", "--log", "tablecast=debug")
+    gateway = roles.gateway()
+    ann = guest(gateway.page, "Ann")
+    async with (
+        bus.connected(roles.nats.url) as nats,
+        bus.recording(nats) as record,
+        connected(gateway.socket, ann["token"], headers={"X-Request-Id": "support-case-7"}) as client,
+    ):
+        table = await client.open(seats=["me", "bot", "bot", "bot"], options={"start": "host"})
+        started = await client.command(table, {"type": "table.start"})
+        assert started["type"] == "accepted", started
+        await poll_async(lambda: len(record.messages) >= 2, "opening and start are in the log")
+    answering = [message.headers or {} for message in record.messages if "Tc-Command" in (message.headers or {})]
+    assert {headers.get("Tc-Request") for headers in answering} == {"support-case-7"}
+    assert any("support-case-7" in line for line in roles.workers["w1"].log())
+
+
 def test_a_role_that_still_waits_for_the_server_stops(programs: Programs) -> None:
     nowhere = ("--nats-url", f"nats://127.0.0.1:{free_port()}", "--nats-wait", "10m")
     waiting = [programs.tablecast("worker", *nowhere), programs.tablecast("archiver", *nowhere, "--store", "archive")]

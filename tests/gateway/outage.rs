@@ -22,7 +22,13 @@ async fn say_elsewhere(bus: &Bus, table: &str, id: &str, number: u32) {
     let by = Identity { player: "player-Nok".parse().expect("an id"), name: "Nok".to_owned() };
     let id = id.parse().expect("an id");
     let command = json!({ "type": "say", "number": number });
-    let request = encode(&TableRequest::Command(CommandRequest { by, id, command, gateway: None }));
+    let request = encode(&TableRequest::Command(CommandRequest {
+        by,
+        id,
+        command,
+        gateway: None,
+        request: None,
+    }));
     let subject = subject::cmd(id_of(table));
     let answer = bus.mail.request(subject, request, Duration::from_secs(10)).await.expect("asked");
     assert!(matches!(decode(&answer), Ok(Verdict::Accepted { .. })));

@@ -50,6 +50,7 @@ async fn a_commit_is_stored_with_headers_for_operators() {
     assert_eq!(value("Tc-Type").as_deref(), Some("test.happened"));
     assert_eq!(value("Tc-Worker").as_deref(), Some("w1"));
     assert_eq!(value("Tc-Command").as_deref(), Some("c1"));
+    assert_eq!(value("Tc-Request").as_deref(), Some("r1"));
     assert_eq!(value("Nats-Msg-Id"), Some(format!("{}:1", address.table)));
     let after = positions[0].get().to_string();
     assert_eq!(value("Nats-Expected-Last-Subject-Sequence"), Some(after));

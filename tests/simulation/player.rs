@@ -101,6 +101,7 @@ impl Client {
             options: serde_json::from_value(game.opening.options.clone()).expect("options"),
             seats: seats.collect(),
             host: Some(Seat(0)),
+            request: None,
         };
         let mut number = self.begin("open");
         loop {
@@ -196,6 +197,7 @@ impl Client {
             id: id.parse().expect("an id"),
             command,
             gateway: None,
+            request: None,
         };
         loop {
             let door = self.a_door().await;

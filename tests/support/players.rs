@@ -161,6 +161,7 @@ pub(crate) fn pebbles_of(seats: &[Seating; 2], setup: Value) -> OpenRequest {
         },
         seats: seats.to_vec(),
         host: None,
+        request: None,
     }
 }
 
@@ -218,7 +219,13 @@ impl Client {
         command: Value,
         patience: Duration,
     ) -> Result<Verdict, RequestError> {
-        let request = CommandRequest { by: player(by), id: id(command_id), command, gateway: None };
+        let request = CommandRequest {
+            by: player(by),
+            id: id(command_id),
+            command,
+            gateway: None,
+            request: None,
+        };
         let mail = &self.bus.mail;
         let request = TableRequest::Command(request);
         let answer = mail.request(subject::cmd(table), encode(&request), patience);

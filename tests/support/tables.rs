@@ -1,7 +1,7 @@
 //! Tables for tests of the bus: what is in their commits does not matter.
 
 use bytes::Bytes;
-use tablecast::bus::{Append, Bus};
+use tablecast::bus::{Append, Bus, Origin};
 use tablecast::domain::{Kind, StreamSeq, TableId, Timestamp};
 use tablecast::protocol::subject::Address;
 
@@ -21,7 +21,10 @@ pub(crate) fn append(address: &Address, after: StreamSeq, id: &str) -> Append {
         id: format!("{}:{id}", address.table),
         types: "test.happened".to_owned(),
         worker: "w1".parse().expect("a worker"),
-        command: Some("c1".parse().expect("a command")),
+        command: Some(Origin {
+            command: "c1".parse().expect("a command"),
+            request: Some("r1".to_owned()),
+        }),
         payload: Bytes::from(id.to_owned()),
     }
 }

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use super::super::connect::REQUEST_TIMEOUT;
 use super::super::mail::connected;
-use super::super::{Append, AppendError, Entry, Stored};
+use super::super::{Append, AppendError, Entry, Origin, Stored};
 use super::{JetStream, entry};
 use crate::domain::{StreamSeq, TableId};
 use crate::protocol::envelope::{CONTENT_TYPE, TYPE_ARCHIVED, TYPE_DONE, header as tc};
@@ -162,8 +162,12 @@ impl JetStream {
             .publish(&publication, |headers| {
                 headers.insert(tc::TYPE, append.types.as_str());
                 headers.insert(tc::WORKER, append.worker.as_str());
-                if let Some(command) = &append.command {
+                if let Some(Origin { command, request }) = &append.command {
                     headers.insert(tc::COMMAND, command.as_str());
+                    // Whoever wrote it into the request may have put anything there.
+                    if let Some(Ok(request)) = request.as_deref().map(str::parse::<HeaderValue>) {
+                        headers.insert(tc::REQUEST, request);
+                    }
                 }
             })
             .await;

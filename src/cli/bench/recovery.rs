@@ -186,6 +186,7 @@ impl Bench {
             },
             seats: vec![seat("white")?, seat("black")?],
             host: None,
+            request: None,
         });
         let subject = subject::open(&chess()?);
         loop {
@@ -218,6 +219,7 @@ impl Bench {
             id: format!("m{number}").parse()?,
             command: json!({ "type": "move", "san": MOVES[number] }),
             gateway: None,
+            request: None,
         }));
         let (cmd, adopt) = (subject::cmd(table), subject::adopt(&chess()?));
         loop {

@@ -199,6 +199,7 @@ impl House {
             },
             seats: seating,
             host: None,
+            request: None,
         })
     }
 }

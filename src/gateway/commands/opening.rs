@@ -30,10 +30,13 @@ impl Dispatcher {
         by: Identity,
         id: CommandId,
         wish: Wish,
+        request: &str,
     ) -> Verdict {
         let subject = subject::open(&wish.kind);
         let payload = match self.opening(table, by, id, wish) {
-            Ok(request) => request::encode(&request),
+            Ok(opening) => {
+                request::encode(&OpenRequest { request: Some(request.to_owned()), ..opening })
+            }
             Err(refusal) => return Verdict::Rejected(refusal),
         };
         let mut pauses = Pauses::new(&self.entropy, MOVED_PAUSE, MOVED_PAUSE * 8);
@@ -101,7 +104,16 @@ impl Dispatcher {
         let host = u8::try_from(host)
             .map_err(|_too_many| Refusal::new("bad_opening", "seats: no game has this many"))?;
         let seats = wishes.iter().map(|wish| seating(*wish, &by)).collect();
-        Ok(OpenRequest { table, by, id, setup, options, seats, host: Some(Seat(host)) })
+        Ok(OpenRequest {
+            table,
+            by,
+            id,
+            setup,
+            options,
+            seats,
+            host: Some(Seat(host)),
+            request: None,
+        })
     }
 }
 
