@@ -33,6 +33,8 @@ use crate::pebbles::{self, Pebbles};
 
 /// How long something that must happen may take.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
+/// When a request is sent again that nobody has answered.
+const AGAIN: Duration = Duration::from_secs(2);
 
 /// A worker in this process.
 #[derive(Debug)]
@@ -190,10 +192,12 @@ impl Client {
     async fn ask(&self, subject: String, payload: Bytes) -> Bytes {
         let asked = async {
             loop {
-                let answer = self.bus.mail.request(subject.clone(), payload.clone(), SOON).await;
+                let answer = self.bus.mail.request(subject.clone(), payload.clone(), AGAIN).await;
                 match answer {
                     Ok(answer) => return answer,
                     Err(RequestError::NoResponders) => sleep(Duration::from_millis(5)).await,
+                    // Whoever was asked has died with the request, as happens to workers here.
+                    Err(RequestError::Timeout) => {}
                     Err(error) => panic!("{subject}: {error}"),
                 }
             }
