@@ -115,6 +115,8 @@ pub fn main(catalog: Catalog) -> ExitCode {
         let just_ends = !cli.command.winds_down();
         let run = run(cli.command, role);
         tokio::select! {
+            // What ends by itself when it is asked to has the first word on how.
+            biased;
             result = run => result,
             () = stop.cancelled(), if just_ends => Err(anyhow::anyhow!("interrupted")),
             never = telemetry::upkeep(metrics) => match never {},

@@ -447,6 +447,20 @@ async def test_a_request_is_found_again_from_the_socket_to_the_log(roles: Roles)
     assert any("support-case-7" in line for line in roles.workers["w1"].log())
 
 
+async def test_a_tail_that_is_stopped_has_not_failed(roles: Roles) -> None:
+    roles.worker("w1")
+    gateway = roles.gateway()
+    ann = guest(gateway.page, "Ann")
+    async with connected(gateway.socket, ann["token"]) as client:
+        table = await client.open(seats=["me", "bot", "bot", "bot"], options={"start": "host"})
+    # Several, since the order in which a process learns of its end is a matter of chance.
+    tails = [roles.programs.tablecast("tables", "--nats-url", roles.nats.url, "tail", table) for _ in range(12)]
+    for tail in tails:
+        await poll_async(tail.out, "the tail shows the opening")
+        assert tail.stop() == 0, tail.log()
+        assert not tail.errors()
+
+
 def test_a_role_that_still_waits_for_the_server_stops(programs: Programs) -> None:
     nowhere = ("--nats-url", f"nats://127.0.0.1:{free_port()}", "--nats-wait", "10m")
     waiting = [programs.tablecast("worker", *nowhere), programs.tablecast("archiver", *nowhere, "--store", "archive")]
